@@ -1,0 +1,222 @@
+"""The run record: its schema, atomic writing, validation, and reading many as data frames. Knows no torch.
+
+A run is a folder ``results/<study>/<run id>/`` with ``run.json`` (identity, configuration, environment, result, cost) and
+one parquet file per table of :data:`TABLES`. Accuracies are in percent everywhere. Whatever a clock or a machine decides
+stands only in ``timing.parquet`` and in ``run.json``'s ``cost`` and ``environment``; the rest of a run is byte-identical
+when the run is repeated, or killed and resumed, at determinism level ``exact``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from itnas.errors import UserError
+
+SCHEMA_VERSION = 1
+"""Version of the record's layout; a reader refuses a newer one."""
+STATUSES = ("running", "finished", "failed")
+IDENTITY = ("schema_version", "run_id", "study", "space", "method", "dataset", "preset", "search_seed", "status")
+"""Top-level keys of ``run.json`` that say which run it is."""
+SECTIONS = ("config", "code", "environment", "data", "semantics", "result", "cost")
+"""Top-level sections of ``run.json``."""
+
+_I, _F, _S = pa.int32(), pa.float64(), pa.string()
+TABLES: dict[str, pa.Schema] = {
+    # One row per finished epoch; epoch 0 is the state before training and has no losses.
+    "epochs": pa.schema(
+        [("epoch", _I), ("train_loss", _F), ("train_accuracy", _F), ("valid_loss", _F), ("valid_accuracy", _F)]
+        + [("learning_rate", _F)]
+        + [("genotype", _S), ("genotype_with_none", _S), ("genotype_without_none", _S)]
+        + [("skips", _I), ("skips_with_none", _I), ("skips_without_none", _I)]
+    ),
+    # Seconds per epoch and phase: train, scores, discretization, selection, evaluation (epoch is null outside epochs).
+    "timing": pa.schema([("epoch", _I), ("phase", _S), ("seconds", _F)]),
+    # Score of every candidate after every epoch; cell -1 is the aggregate the derivation reads.
+    # kind: alpha | attention | gate | angle | perturbation | constant.
+    "scores": pa.schema(
+        [("epoch", _I), ("cell", _I), ("group", _S), ("choice", _S), ("candidate", _S), ("kind", _S), ("score", _F)]
+    ),
+    # Supernet accuracy (percent) with one choice discretized; cell -1 discretizes it in all cells at once.
+    "discretization": pa.schema(
+        [("cell", _I), ("group", _S), ("choice", _S), ("candidate", _S), ("accuracy", _F), ("n_images", _I)]
+        + [("protocol", _S)]
+    ),
+    # What derived cells are worth. kind: table (the benchmark's) | trained (ours, from scratch); schedule in epochs;
+    # seed: "mean" or a training seed; n: trainings behind the value, null where the source does not say.
+    "evaluation": pa.schema(
+        [("genotype", _S), ("kind", _S), ("dataset", _S), ("split", _S), ("epochs", _I), ("seed", _S), ("value", _F)]
+        + [("n", _I)]
+    ),
+}
+"""Schemas of the parquet tables of a run."""
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of ``value``: sorted keys, no blanks, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def run_id(identity: Mapping[str, Any]) -> str:
+    """Return the first 16 hex digits of the sha256 of the canonical JSON of ``identity``."""
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file as hex digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write ``content`` under a temporary name and rename it, so that a reader never sees half a file."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Write ``run.json`` atomically, its keys in the documented order.
+
+    Raises:
+        ValueError: a key is missing or unknown (a programming error).
+    """
+    expected = (*IDENTITY, *SECTIONS)
+    if set(meta) != set(expected):
+        raise ValueError(f"run.json needs exactly the keys {expected}, got {tuple(meta)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({key: meta[key] for key in expected}, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomic(folder / "run.json", (text + "\n").encode())
+
+
+def write_table(folder: Path, name: str, rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> None:
+    """Write one table of :data:`TABLES` atomically; missing columns become null."""
+    schema = TABLES[name]
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    frame = frame.reindex(columns=schema.names)
+    table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(None)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_atomic(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Return the validated content of ``folder/run.json``.
+
+    Raises:
+        UserError: the file is missing, not JSON, of a newer schema, or lacks a key.
+    """
+    path = folder / "run.json"
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder} holds no run.json; it is not a run folder") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete the folder {folder} and repeat the run") from None
+    if not isinstance(meta, dict) or "schema_version" not in meta:
+        raise UserError(f"{path} is not a run record: it has no schema_version; delete the folder or move it away")
+    if not isinstance(meta["schema_version"], int) or meta["schema_version"] > SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema version {meta['schema_version']!r}, this itnas reads up to {SCHEMA_VERSION}; upgrade itnas"
+        )
+    missing = [key for key in (*IDENTITY, *SECTIONS) if key not in meta]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}; delete the folder {folder} and repeat the run")
+    if meta["status"] not in STATUSES:
+        raise UserError(f"{path} has the unknown status {meta['status']!r}; known are {', '.join(STATUSES)}")
+    return meta
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame:
+    """Return one table of a run, with all columns of its schema.
+
+    Raises:
+        UserError: the file is missing, truncated, or lacks a column.
+    """
+    path, schema = folder / f"{name}.parquet", TABLES[name]
+    repair = f"delete the folder {folder} and repeat the run"
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing from a run marked finished; {repair}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}); {repair}") from None
+    missing = [column for column in schema.names if column not in table.column_names]
+    if missing:
+        raise UserError(f"{path} lacks the column {', '.join(missing)}; {repair}")
+    return table.select(schema.names).to_pandas()
+
+
+@dataclass(frozen=True)
+class Records:
+    """All finished runs below a results folder, as data frames.
+
+    Every table has the identity columns ``run_id, study, space, method, dataset, preset, search_seed`` before its own.
+    """
+
+    runs: pd.DataFrame
+    """One row per finished run: identity columns and ``folder``."""
+    meta: dict[str, dict[str, Any]]
+    """``run.json`` by run id."""
+    tables: dict[str, pd.DataFrame]
+    """The tables of :data:`TABLES`, rows of all runs together."""
+    notes: list[str] = field(default_factory=list)
+    """What was left out and why, one sentence each: unfinished, failed and duplicate runs."""
+
+    def __getitem__(self, table: str) -> pd.DataFrame:
+        return self.tables[table]
+
+
+KEYS = ("run_id", "study", "space", "method", "dataset", "preset", "search_seed")
+"""Identity columns of every frame of :class:`Records`."""
+
+
+def read_results(results: Path, tables: Iterable[str] = tuple(TABLES)) -> Records:
+    """Read every run below ``results``.
+
+    Runs that are still running, were interrupted or failed are left out and named in ``notes``; a run marked finished
+    whose files are damaged is an error, so that no table is made from half a run unnoticed.
+
+    Raises:
+        UserError: the folder does not exist, holds no finished run, or holds a damaged one.
+    """
+    if not results.is_dir():
+        raise UserError(f"results folder {results} does not exist; run `tox -e reproduce-nb201` first or name another folder")
+    tables = tuple(tables)
+    rows: list[dict[str, Any]] = []
+    metas: dict[str, dict[str, Any]] = {}
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in tables}
+    notes: list[str] = []
+    for path in sorted(results.rglob("run.json")):
+        folder = path.parent
+        meta = read_meta(folder)
+        label = f"{meta['method']} seed {meta['search_seed']} ({folder})"
+        if meta["status"] == "running":
+            notes.append(f"left out, unfinished: {label}; the command that started it continues it")
+            continue
+        if meta["status"] == "failed":
+            notes.append(f"left out, failed: {label}: {meta['result'].get('error', 'no reason recorded')}")
+            continue
+        if meta["run_id"] in metas:
+            notes.append(f"left out, duplicate of run {meta['run_id']}: {folder}")
+            continue
+        identity = {key: meta[key] for key in KEYS}
+        for name in tables:
+            frame = read_table(folder, name)
+            parts[name].append(pd.concat([pd.DataFrame([identity] * len(frame), columns=list(KEYS)), frame], axis=1))
+        metas[meta["run_id"]] = meta
+        rows.append({**identity, "folder": str(folder)})
+    if not rows:
+        detail = f" ({len(notes)} unfinished or failed: {notes[0]})" if notes else ""
+        raise UserError(f"no finished run below {results}{detail}; run `tox -e reproduce-nb201` or name another folder")
+    frames = {name: pd.concat(frames, ignore_index=True) for name, frames in parts.items()}
+    return Records(pd.DataFrame(rows), metas, frames, notes)

@@ -1,0 +1,24 @@
+"""What can be searched: every space by its name."""
+
+from __future__ import annotations
+
+from itnas.errors import UserError
+from itnas.spaces.base import Choice, SearchSpace
+from itnas.spaces.nasbench201 import NASBench201
+
+SPACES: dict[str, type[SearchSpace]] = {NASBench201.name: NASBench201}
+"""Space classes by the name used on command lines and in records."""
+
+
+def get_space(name: str) -> SearchSpace:
+    """Return the search space called ``name``.
+
+    Raises:
+        UserError: no space has that name.
+    """
+    if name not in SPACES:
+        raise UserError(f"unknown search space {name!r}; choose one of {', '.join(SPACES)}")
+    return SPACES[name]()
+
+
+__all__ = ["SPACES", "Choice", "NASBench201", "SearchSpace", "get_space"]
