@@ -179,7 +179,8 @@ def select(records: Records, runs: pd.DataFrame) -> Records:
 def publish(table: writing.Table, group: Group) -> None:
     """Print ``table`` and write it below the group's folder as CSV, Markdown and LaTeX."""
     print(f"\n{group.name}: {table.caption}\n")
-    print(tabulate(table.display.to_dict("list"), headers="keys", tablefmt="simple", disable_numparse=True))
+    rows = table.display.astype(str).to_dict("list")
+    print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, maxcolwidths=44))
     writing.save_table(table, group.folder, group.notes)
 
 

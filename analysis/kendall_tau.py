@@ -81,7 +81,7 @@ def summary_table(group: Group, edges: pd.DataFrame) -> Table:
     data = pd.concat(
         [data, pd.DataFrame({"method": absent, "seeds": [group.seeds(m) for m in absent]})], ignore_index=True
     )
-    display = pd.DataFrame(shown).fillna(NA)
+    display = writing.filled(shown)
     if len(edges) and len(edges["protocol"].unique()) == 1:
         display = display.drop(columns="protocol")
     return Table("kendall_tau", summary_caption(group, edges), data, display)

@@ -55,8 +55,12 @@ def final_skips(epochs: pd.DataFrame, least: int) -> pd.DataFrame:
     ordered = ordered[(ordered["epoch"] > 0) | (final == 0)]
     grouped = ordered.groupby(["method", "search_seed", "run_id"], observed=True)
     last = grouped[["epoch", "skips", "skips_with_none", "skips_without_none"]].last()
-    first = ordered[ordered["skips"] >= least].groupby(["method", "search_seed", "run_id"], observed=True)["epoch"].min()
-    return last.assign(most=grouped["skips"].max(), first_collapsed=first, collapsed=last["skips"] >= least).reset_index()
+    first = (
+        ordered[ordered["skips"] >= least].groupby(["method", "search_seed", "run_id"], observed=True)["epoch"].min()
+    )
+    return last.assign(
+        most=grouped["skips"].max(), first_collapsed=first, collapsed=last["skips"] >= least
+    ).reset_index()
 
 
 def collapse_rates(finals: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +167,9 @@ def analyse(group: Group, arguments: SkipArguments) -> None:
 def main(arguments: SkipArguments) -> None:
     """Analyse every group below the results folder."""
     if not 0 < arguments.threshold <= 1:
-        raise UserError(f"--threshold is {arguments.threshold}; it is a share of the cell's operations, above 0 up to 1")
+        raise UserError(
+            f"--threshold is {arguments.threshold}; it is a share of the cell's operations, above 0 up to 1"
+        )
     for group in read_groups(arguments, ("epochs", "evaluation")):
         analyse(group, arguments)
 

@@ -37,13 +37,14 @@ def save_table(table: Table, folder: Path, notes: Iterable[str] = ()) -> None:
 
 def latex(table: Table) -> str:
     r"""Return the table as a two-column-wide LaTeX float with booktabs rules (needs ``\usepackage{booktabs}``)."""
+    widths = [table.display[name].astype(str).str.len().max() for name in table.display.columns]
     styler = table.display.style.hide(axis="index").format(latex_text).format_index(latex_text, axis=1)
     text = styler.to_latex(
         hrules=True,
         environment="table*",
         position="t",
         position_float="centering",
-        column_format="l" * len(table.display.columns),
+        column_format="".join("p{3.5cm}" if widest > 40 else "l" for widest in widths),
         caption=latex_text(table.caption),
         label=f"tab:{table.name}",
     )
@@ -111,3 +112,9 @@ def percent(value: float) -> str:
 def tau(value: float, constant: int) -> str:
     """Return tau with two decimals; ``n/a (constant)`` where it is NaN because all ``constant`` edges are."""
     return CONSTANT if math.isnan(value) and constant else number(value)
+
+
+def filled(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Return rows of text as a frame; what a row lacks is n/a."""
+    frame = pd.DataFrame(rows).astype(object)
+    return frame.where(frame.notna(), NA)
