@@ -5,6 +5,7 @@ Matplotlib is imported when the first figure is made, so that the tables work wi
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,7 +78,8 @@ def save(figure: Figure, folder: Path, name: str, note: str) -> None:
     import matplotlib.pyplot as plt
 
     folder.mkdir(parents=True, exist_ok=True)
-    figure.supxlabel(note, fontsize=5.5, color="#555555", x=0.995, ha="right")
+    lines = textwrap.fill(note, int(24 * figure.get_figwidth()))
+    figure.supxlabel(lines, fontsize=5.5, color="#555555", x=0.99, ha="right")
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, not again for every format
     figure.savefig(folder / f"{name}.png")

@@ -294,9 +294,14 @@ def analyse(group: Group, arguments: TableArguments) -> None:
         writing.save_table(detail_table(group, kind, values), group.folder, group.notes)
     if target:
         publish(none_table(group, values, target), group)
-    for table in (comparison_table(group, values, arguments.baseline), deviation_table(group, values)):
-        if table is not None:
-            publish(table, group)
+    compared = comparison_table(group, values, arguments.baseline)
+    if compared is not None:
+        publish(compared, group)
+    deviating = deviation_table(group, values)
+    if deviating is not None:
+        writing.save_table(deviating, group.folder, group.notes)
+        inside = int((deviating.display["within"] == "yes").sum())
+        print(f"\n{inside} of {len(deviating.display)} printed numbers lie in our interval: {group.folder}/deviation.md")
     writing.save_table(runs_table(group, values, target), group.folder, group.notes)
     if values.empty:
         print(f"{group.name}: no derived cell has been evaluated, so there is no accuracy to report.")

@@ -116,5 +116,5 @@ def tau(value: float, constant: int) -> str:
 
 def filled(rows: list[dict[str, object]]) -> pd.DataFrame:
     """Return rows of text as a frame; what a row lacks is n/a."""
-    frame = pd.DataFrame(rows).astype(object)
+    frame = pd.DataFrame(rows, dtype=object)
     return frame.where(frame.notna(), NA)

@@ -221,8 +221,9 @@ def _evaluation(space: SearchSpace, spec: Spec, cells: pd.DataFrame) -> list[dic
 def _sections(spec: Spec, result: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     table = {"name": "nas-bench-201/table.parquet", "sha256": "0" * 64} if spec.kind == "table" else None
     search = {"epochs": spec.epochs, "batch_size": 32, "weight_rate": 0.1, "score_rate": 3e-3}
-    seconds = {"search_seconds": 40 + 10 * rng.random(), "selection_seconds": 2.0, "discretization_seconds": 5.0}
-    seconds |= {"evaluation_seconds": 3.0, "total_seconds": 55.0}
+    trained = spec.method != "random"
+    seconds = {"search_seconds": trained * (40 + 10 * rng.random()), "selection_seconds": 2.0 * trained}
+    seconds |= {"discretization_seconds": 5.0 * trained, "evaluation_seconds": 3.0, "total_seconds": 55.0}
     return {
         "config": {"method": {"name": spec.method}, "search": search, "search_seed": spec.search_seed},
         "code": {"version": "0.1.0", "commit": "0" * 40, "dirty": False},
