@@ -44,14 +44,15 @@ def _draw_graphviz(cells: Sequence[tuple[str, list[Edge]]], folder: Path, name: 
     graph.attr("node", shape="circle", fontsize="10", fontname="Helvetica", width="0.3", fixedsize="true")
     graph.attr("edge", fontsize="9", fontname="Helvetica", arrowsize="0.6")
     for number, (title, edges) in enumerate(cells):
-        with graph.subgraph(name=f"cluster_{number}") as part:
-            part.attr(label=title, color="white", fontsize="11", labelloc="t")
-            for node in sorted({node for source, target, _ in edges for node in (source, target)}):
-                part.node(f"{number}_{node}", node)
-            for source, target, operation in edges:
-                color, line = LOOKS.get(operation, ("black", "solid"))
-                ends = f"{number}_{source}", f"{number}_{target}"
-                part.edge(*ends, label=f" {operation} ", color=color, fontcolor=color, style=line)
+        part = graphviz.Digraph(f"cluster_{number}")
+        part.attr(label=title, color="white", fontsize="11", labelloc="t")
+        for node in sorted({node for source, target, _ in edges for node in (source, target)}):
+            part.node(f"{number}_{node}", node)
+        for source, target, operation in edges:
+            color, line = LOOKS.get(operation, ("black", "solid"))
+            ends = f"{number}_{source}", f"{number}_{target}"
+            part.edge(*ends, label=f" {operation} ", color=color, fontcolor=color, style=line)
+        graph.subgraph(part)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.png").write_bytes(graphviz.Source(graph.source.replace("{", "{dpi=200 ", 1)).pipe("png"))
     (folder / f"{name}.pdf").write_bytes(graph.pipe("pdf"))

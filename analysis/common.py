@@ -66,10 +66,16 @@ class Group:
 
     def score_kinds(self) -> dict[str, str]:
         """Return the kind of score each method decides by (``semantics.score_kind``), by method."""
-        runs = self.records.runs.drop_duplicates("method")
-        return {
-            row.method: str(self.records.meta[row.run_id]["semantics"].get("score_kind")) for row in runs.itertuples()
-        }
+        return {method: str(self.semantics(method).get("score_kind")) for method in self.methods}
+
+    def semantics(self, method: str) -> dict[str, Any]:
+        """Return the section ``semantics`` of one run of ``method``."""
+        runs = self.records.runs
+        return self.records.meta[str(runs.loc[runs["method"] == method, "run_id"].iloc[0])]["semantics"]
+
+    def constant(self, key: str) -> str:
+        """Return what all runs of the group share: its ``study``, ``preset``, ``space`` or ``dataset``."""
+        return str(self.records.runs[key].iloc[0])
 
     def seeds(self, method: str) -> int:
         """Return the number of runs of ``method``."""
@@ -136,12 +142,13 @@ def split_groups(records: Records, out: Path) -> list[Group]:
 
 def drop_repeated(runs: pd.DataFrame, meta: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
     """Keep the last finished run where a method and seed has several configurations; say which were dropped."""
-    finished = runs["run_id"].map(lambda run: str(meta[run]["cost"].get("finished", "")))
+    finished = [str(meta[run]["cost"].get("finished", "")) for run in runs["run_id"]]
     ordered = runs.assign(_finished=finished).sort_values(["method", "search_seed", "_finished", "run_id"])
     repeated = ordered.duplicated(["method", "search_seed"], keep="last")
     notes = [
-        f"left out, repeated: {row.method} seed {row.search_seed} ({row.run_id}), run again under another configuration"
-        for row in ordered[repeated].itertuples()
+        f"left out, repeated: {row['method']} seed {row['search_seed']} ({row['run_id']}), run again under another"
+        " configuration"
+        for row in ordered[repeated].to_dict("records")
     ]
     return ordered[~repeated].drop(columns="_finished").sort_index(), notes
 

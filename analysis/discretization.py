@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.common import NONE, order_methods
 from analysis.stats import mean_tau_p, summarize, tau_b
+from itnas.errors import UserError
 
 PLACE = ["cell", "group", "choice"]
 ONE, ALL = "one cell", "all cells"
@@ -40,8 +41,8 @@ def pair_edges(scores: pd.DataFrame, discretization: pd.DataFrame) -> tuple[pd.D
     edges = accuracy.index.to_frame(index=False)
     kinds = score.index.to_frame(index=False)[["run_id", "kind"]].drop_duplicates()
     rows = edges.assign(row=np.arange(len(edges))).merge(kinds, on="run_id")
-    own = _positions(score.index, rows)
-    aggregate = _positions(score.index, rows.assign(cell=-1))
+    own = _positions(score, rows)
+    aggregate = _positions(score, rows.assign(cell=-1))
     rows["own_score"] = own >= 0
     position = np.where(own >= 0, own, aggregate)
     known = position >= 0
@@ -51,17 +52,17 @@ def pair_edges(scores: pd.DataFrame, discretization: pd.DataFrame) -> tuple[pd.D
     return rows, score.to_numpy()[position], accuracy.to_numpy()[rows.pop("row").to_numpy()]
 
 
-def _positions(index: pd.MultiIndex, rows: pd.DataFrame) -> np.ndarray:
-    """Position of every row in ``index`` (-1: not there)."""
-    return index.get_indexer(pd.MultiIndex.from_frame(rows[["run_id", "kind", *PLACE]]))
+def _positions(score: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
+    """Position of every row's edge in ``score`` (-1: not there)."""
+    return score.index.get_indexer(pd.MultiIndex.from_frame(rows[["run_id", "kind", *PLACE]]))
 
 
 def edge_taus(scores: pd.DataFrame, discretization: pd.DataFrame) -> pd.DataFrame:
     """Return tau-b of every discretized edge.
 
     Columns: run_id, protocol, kind, scope, cell, group, choice, own_score; ``n`` candidates, ``tau``, its two-sided
-    ``p``, ``tau_without_none``; ``top1``: whether the best-scored candidate is (one of) the most accurate, NaN for a constant
-    score; ``chance``: the probability of that for a random candidate.
+    ``p``, ``tau_without_none``; ``top1``: whether the best-scored candidate is (one of) the most accurate, NaN for a
+    constant score; ``chance``: the probability of that for a random candidate.
     """
     rows, score, accuracy = pair_edges(scores, discretization)
     if rows.empty:
@@ -98,10 +99,11 @@ def method_taus(edges: pd.DataFrame) -> pd.DataFrame:
     runs = run_taus(edges).groupby(keys, observed=True)
     rows = []
     for key, part in edges.groupby(keys, observed=True):
-        per_run = runs.get_group(key)
+        per_run, counted = runs.get_group(key), int(part["tau"].count())
         tau, bare = summarize(per_run["tau"].to_numpy()), summarize(per_run["tau_without_none"].to_numpy())
-        row = dict(zip(keys, key, strict=True)) | {"seeds": len(per_run), "edges": int(part["tau"].count())}
-        row |= {"constant": len(part) - row["edges"], "tau": tau.mean, "sd": tau.sd, "low": tau.low, "high": tau.high}
+        row: dict[str, object] = dict(zip(keys, key, strict=True))
+        row |= {"seeds": len(per_run), "edges": counted, "constant": len(part) - counted}
+        row |= {"tau": tau.mean, "sd": tau.sd, "low": tau.low, "high": tau.high}
         row |= {"p": mean_tau_p(part["tau"].to_numpy(), part["n"].to_numpy()), "tau_without_none": bare.mean}
         rows.append(row | {"top1": per_run["top1"].mean(), "chance": part["chance"].mean()})
     return sort_rows(pd.DataFrame(rows), edges)
@@ -112,12 +114,16 @@ def sort_rows(frame: pd.DataFrame, edges: pd.DataFrame) -> pd.DataFrame:
     protocols = list(dict.fromkeys(edges["protocol"]))
     methods = order_methods(frame["method"].unique())
     keys = {"scope": [ONE, ALL].index, "protocol": protocols.index, "method": methods.index}
-    return frame.sort_values(
-        ["scope", "protocol", "method", "kind"], key=lambda c: c.map(keys[c.name]) if c.name in keys else c
-    )
+    return frame.sort_values(["scope", "protocol", "method", "kind"], key=lambda c: c.map(keys.get(str(c.name), str)))
 
 
 def headline_protocol(edges: pd.DataFrame, wished: str | None = None) -> str:
-    """Return the protocol of headline and figures: the wished one, else the one that most runs have."""
+    """Return the protocol of headline and figures: the wished one, else the one that most runs have.
+
+    Raises:
+        UserError: no run has the wished protocol.
+    """
     counts = edges.groupby("protocol", observed=True, sort=False)["run_id"].nunique()
-    return wished if wished is not None and wished in counts.index else str(counts.idxmax())
+    if wished is not None and wished not in counts.index:
+        raise UserError(f"--protocol {wished!r} is in no run; recorded are {', '.join(map(repr, counts.index))}")
+    return wished or str(counts.idxmax())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -112,8 +113,9 @@ def draw_results(group: Group, values: pd.DataFrame, target: Target) -> None:
         found = own.loc[own["method"] == method, "shown"].to_numpy()
         total = summarize(found)
         jitter = rng.uniform(-0.16, 0.16, len(found))
-        axis.plot(found, row + jitter, ".", color=palette[method], markersize=5, alpha=0.7, markeredgewidth=0)
-        axis.plot([total.mean] * 2, [row - 0.32, row + 0.32], color="black", linewidth=1.2)
+        axis.plot(found, row + jitter, ".", color=palette[method], markersize=5, alpha=0.8, markeredgewidth=0, zorder=3)
+        if len(found) > 1:
+            axis.plot([total.mean] * 2, [row - 0.32, row + 0.32], color="black", linewidth=1.2)
         if not np.isnan(total.low):
             axis.plot([total.low, total.high], [row + 0.32] * 2, color="black", linewidth=0.7)
     if optimum is not None and expected is not None:
@@ -122,7 +124,8 @@ def draw_results(group: Group, values: pd.DataFrame, target: Target) -> None:
     axis.invert_yaxis()
     what = "accuracy, %" if optimum is None else "regret, percent points"
     axis.set_xlabel(f"{dataset} {split} {what}")
-    note = f"{group.name}; {'benchmark table' if kind == 'table' else 'trained by us'}; dot: seed; bar: mean, 95 % interval"
+    source = "benchmark table" if kind == "table" else "trained by us"
+    note = f"{group.name}; {source}; dot: seed; bar: mean, 95 % interval"
     plotting.save(figure, group.folder, "results", note + ("; dashed: random cell" if expected is not None else ""))
 
 
@@ -158,20 +161,25 @@ def draw_scores(group: Group) -> None:
     height = 1.2 + 0.11 * len(rows)
     figure, axes = plotting.subplots(1, len(methods), plotting.PAGE, height, sharey=True)
     top = min(100.0, float(data["value"].abs().max()))
-    image = None
+    image = cast(Any, None)
     for axis, method in zip(axes[0], methods, strict=True):
         part = data[data["method"] == method]
         grid = part.pivot(index=["group", "choice", "candidate"], columns="epoch", values="value")  # noqa: PD010
         grid = grid.reindex(pd.MultiIndex.from_frame(rows))
-        extent = (grid.columns.min() - 0.5, grid.columns.max() + 0.5, len(rows) - 0.5, -0.5)
-        image = axis.imshow(grid, aspect="auto", cmap="RdBu_r", vmin=-top, vmax=top, extent=extent, interpolation="none")
+        epochs = part["epoch"].to_numpy()
+        extent = (epochs.min() - 0.5, epochs.max() + 0.5, len(rows) - 0.5, -0.5)
+        image = axis.imshow(
+            grid, aspect="auto", cmap="RdBu_r", vmin=-top, vmax=top, extent=extent, interpolation="none"
+        )
         kind = part["kind"].iloc[0]
         spread = f"up to {part['value'].abs().max():.1f} %"
         axis.set_title(plotting.broken(f"{label(method)}\n{kind}, n={group.seeds(method)}\n{spread}"), fontsize=5.5)
         axis.set_xlabel("epoch")
         for line in np.flatnonzero((rows[["group", "choice"]] != rows[["group", "choice"]].shift()).any(axis=1))[1:]:
             axis.axhline(line - 0.5, color="black", linewidth=0.5)
-    axes[0, 0].set_yticks(range(len(rows)), [f"{c}  {o}" for c, o in zip(rows["choice"], rows["candidate"], strict=True)])
+    axes[0, 0].set_yticks(
+        range(len(rows)), [f"{c}  {o}" for c, o in zip(rows["choice"], rows["candidate"], strict=True)]
+    )
     axes[0, 0].tick_params(axis="y", labelsize=4.5)
     bar = figure.colorbar(image, ax=axes.ravel().tolist(), location="right", shrink=0.6, pad=0.01)
     bar.set_label("% above or below the edge's mean", fontsize=6)
@@ -184,7 +192,7 @@ def draw_scores(group: Group) -> None:
 
 def draw_derived(group: Group, values: pd.DataFrame, target: Target | None) -> None:
     """Draw the derived cells of every method, the first seeds side by side."""
-    space = get_space(str(group.records.runs["space"].iloc[0]))
+    space = get_space(group.constant("space"))
     finals = truth.final_genotypes(group)
     finals = finals[finals["variant"] == "genotype"].sort_values("search_seed")
     known = {} if target is None else _value_of(values, target)
@@ -227,8 +235,8 @@ def cost_table(group: Group, data: pd.DataFrame) -> Table:
     mean.insert(1, "seeds", [group.seeds(method) for method in group.methods])
     devices = sorted({str(m["environment"].get("device", NA)) for m in group.records.meta.values()})
     shown = mean.assign(
-        method=mean["method"].map(label), **{name: mean[name].map(lambda v: writing.number(v, 1)) for name in COSTS}
-    ).assign(peak_memory_mb=mean["peak_memory_mb"].map(lambda v: writing.number(v, 0)))
+        method=mean["method"].map(label), **{name: [writing.number(v, 1) for v in mean[name]] for name in COSTS}
+    ).assign(peak_memory_mb=[writing.number(v, 0) for v in mean["peak_memory_mb"]])
     names = {name: f"{text}, s" for name, text in COSTS.items()} | {"peak_memory_mb": "peak memory, MB"}
     caption = f"Cost of a run, mean over seeds (device: {', '.join(devices)})."
     return Table("cost", caption, mean, shown.rename(columns=names))

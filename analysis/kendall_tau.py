@@ -61,20 +61,20 @@ def summary_table(group: Group, edges: pd.DataFrame) -> Table:
     data = method_taus(edges) if len(edges) else pd.DataFrame()
     shown = [
         {
-            "method": label(row.method),
-            "score": row.kind,
-            "scope": row.scope,
-            "protocol": row.protocol,
-            "seeds": row.seeds,
-            "edges": row.edges,
-            "τ": writing.tau(row.tau, row.constant),
-            "95 % interval": writing.interval(row.low, row.high) if not np.isnan(row.tau) else NA,
-            "p": writing.p_value(row.p),
-            "τ without none": writing.number(row.tau_without_none),
-            "top-1": writing.percent(row.top1),
-            "chance": writing.percent(row.chance),
+            "method": label(row["method"]),
+            "score": row["kind"],
+            "scope": row["scope"],
+            "protocol": row["protocol"],
+            "seeds": row["seeds"],
+            "edges": row["edges"],
+            "τ": writing.tau(row["tau"], row["constant"]),
+            "95 % interval": writing.interval(row["low"], row["high"]) if row["edges"] else NA,
+            "p": writing.p_value(row["p"]),
+            "τ without none": writing.number(row["tau_without_none"]),
+            "top-1": writing.percent(row["top1"]),
+            "chance": writing.percent(row["chance"]),
         }
-        for row in data.itertuples()
+        for row in data.to_dict("records")
     ]
     absent = [method for method in group.methods if data.empty or method not in set(data["method"])]
     shown += [absent_row(group, method) for method in absent]
@@ -109,8 +109,8 @@ def summary_caption(group: Group, edges: pd.DataFrame) -> str:
     protocols = ", ".join(f"`{protocol}`" for protocol in dict.fromkeys(edges["protocol"])) or NA
     return (
         f"Kendall's tau-b between score and supernet accuracy after discretizing one edge (protocol: {protocols};"
-        f" {' or '.join(str(int(n)) for n in images) or 'no'} images). Mean over edges, then over search seeds, with 95 %"
-        f" percentile bootstrap interval over seeds; p: no association, edges taken as independent;"
+        f" {' or '.join(str(int(n)) for n in images) or 'no'} images). Mean over edges, then over search seeds, with"
+        f" 95 % percentile bootstrap interval over seeds; p: no association, edges taken as independent;"
         f" the standard deviation of one tau without association is {spread or NA}."
     )
 
@@ -147,7 +147,7 @@ def breakdown_table(group: Group, edges: pd.DataFrame, by: str, name: str, proto
     order = order_methods(data["method"])
     data = data.sort_values(["method", "kind"], key=lambda c: c.map(order.index) if c.name == "method" else c)
     shown = data.assign(
-        method=data["method"].map(label), **{c: data[c].map(lambda v: writing.tau(v, 1)) for c in mean.columns}
+        method=data["method"].map(label), **{c: [writing.tau(v, 1) for v in data[c]] for c in mean.columns}
     )
     caption = f"Mean tau-b per {by} over seeds (scope: {ONE}; {protocol})."
     return Table(name, caption, data, shown.rename(columns={"kind": "score"}))
@@ -163,14 +163,16 @@ def chosen_edges(records_edges: pd.DataFrame, wished: tuple[str, ...]) -> list[t
         UserError: a wished edge is malformed or does not exist.
     """
     places = records_edges.loc[records_edges["cell"] >= 0, PLACE].drop_duplicates()
-    by_cell = {int(str(cell)): list(part.itertuples(index=False)) for cell, part in places.groupby("cell")}
+    by_cell: dict[int, list[tuple[int, str, str]]] = {}
+    for place in places.itertuples(index=False, name=None):
+        by_cell.setdefault(place[0], []).append(place)
     found: list[tuple[int, str, str]] = []
     for text in wished or tuple(f"{cell}:{index}" for cell, index in PAPER_EDGES):
         cell, _, index = text.partition(":")
         if not (cell.isdigit() and index.isdigit()):
             raise UserError(f"--edges has {text!r}; write CELL:INDEX, such as 0:1")
         if int(index) < len(by_cell.get(int(cell), [])):
-            found.append(tuple(by_cell[int(cell)][int(index)]))
+            found.append(by_cell[int(cell)][int(index)])
         elif wished:
             raise UserError(f"--edges has {text!r}, but the records have no such edge; cells are {sorted(by_cell)}")
     return found

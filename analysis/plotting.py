@@ -67,7 +67,7 @@ def subplots(rows: int, columns: int, width: float, height: float, **options: ob
     import matplotlib as mpl
 
     mpl.use("Agg")
-    mpl.rcParams.update(STYLE)
+    mpl.rcParams.update(cast(Any, STYLE))
     import matplotlib.pyplot as plt
 
     return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **cast(Any, options))

@@ -1,4 +1,4 @@
-"""Does a method collapse to skip connections? Their number in the derived cell after every epoch (AGNAS App. B, Fig. 6).
+"""Does a method collapse to skip connections? Their number in the derived cell per epoch (AGNAS App. B, Fig. 6).
 
 With benchmark values in the records, the test accuracy of the derived cell is drawn below, epoch by epoch. The collapse
 rate is the share of seeds whose final cell has at least ``--threshold`` of its operations skipped.
@@ -64,7 +64,7 @@ def final_skips(epochs: pd.DataFrame, least: int) -> pd.DataFrame:
 
 
 def collapse_rates(finals: pd.DataFrame) -> pd.DataFrame:
-    """Return per method: seeds, mean and range of final skips by each rule, collapsed seeds, rate with Wilson interval."""
+    """Return per method: seeds, mean and range of final skips by each rule, collapse rate with Wilson interval."""
     rows = []
     for method in order_methods(finals["method"].unique()):
         part = finals[finals["method"] == method]
@@ -100,8 +100,8 @@ def skip_table(data: pd.DataFrame, least: int, size: int) -> Table:
     )
     caption = (
         f"Skip connections among the {size} operations of the final derived cell, mean over search seeds with 95 %"
-        f" percentile bootstrap interval. Collapsed: {least} or more of {size}; rate with Wilson interval; first collapsed"
-        f" epoch: median over the seeds that ever collapsed."
+        f" percentile bootstrap interval. Collapsed: {least} or more of {size}; rate with Wilson interval;"
+        " first collapsed epoch: median over the seeds that ever collapsed."
     )
     return Table("skip_connections", caption, data, shown)
 
@@ -124,7 +124,7 @@ def curves(axis: Axes, rows: pd.DataFrame, value: str, color: str) -> None:
 
 
 def draw(group: Group, target: tuple[str, str, str] | None, least: int, size: int) -> None:
-    """Draw AGNAS Fig. 6: skips per epoch and, with a benchmark table, accuracy of the derived cell; a column per method."""
+    """Draw AGNAS Fig. 6: skips per epoch and, with a benchmark table, the cell's accuracy; a column per method."""
     epochs = group.records["epochs"].sort_values("epoch")
     values = truth.epoch_values(group, target).sort_values("epoch") if target else None
     rows, methods, palette = 1 if values is None else 2, group.methods, plotting.colors(group.methods)
@@ -154,7 +154,7 @@ def draw(group: Group, target: tuple[str, str, str] | None, least: int, size: in
 def analyse(group: Group, arguments: SkipArguments) -> None:
     """Write the table and the figure of one group."""
     epochs = group.records["epochs"]
-    least, size = limit(str(epochs["genotype"].iloc[0]), str(group.records.runs["space"].iloc[0]), arguments.threshold)
+    least, size = limit(str(epochs["genotype"].iloc[0]), group.constant("space"), arguments.threshold)
     finals = final_skips(epochs, least)
     publish(skip_table(collapse_rates(finals), least, size), group)
     say(group)

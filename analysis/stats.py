@@ -48,7 +48,7 @@ def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
         return float(values[0]), float(values[0])
     rng = np.random.default_rng(0)
     found = scipy_stats.bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=LEVEL, method="percentile", random_state=rng
+        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=LEVEL, method="percentile", rng=rng
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
@@ -82,8 +82,8 @@ def _tau_of_ranks(pattern: np.ndarray) -> tuple[float, float]:
     first, second = first[first >= 0], second[second >= 0]
     if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
         return math.nan, math.nan
-    found = scipy_stats.kendalltau(first, second)
-    return float(found.statistic), float(found.pvalue)
+    tau, p = np.asarray(scipy_stats.kendalltau(first, second), dtype=float)
+    return tau, p
 
 
 def tau_deviation(n: int) -> float:
@@ -139,7 +139,7 @@ def paired(first: np.ndarray, second: np.ndarray) -> Paired:
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,
-        random_state=np.random.default_rng(0),
+        rng=np.random.default_rng(0),
     )
     return Paired(summarize(differences), float(test.pvalue), 2 / 2**n)
 

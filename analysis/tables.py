@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -54,7 +55,7 @@ def kind_caption(group: Group, kind: str, values: pd.DataFrame) -> str:
     unknown = " or an unknown number of" if values.loc[values["kind"] == kind, "n"].isna().any() else ""
     means = f"; a cell's accuracy is a mean of {_either(trainings)}{unknown} trainings" if trainings else ""
     seeds = group.records.runs.groupby("method", observed=True)["run_id"].nunique()
-    searched = group.records.runs["dataset"].iloc[0]
+    searched = group.constant("dataset")
     return (
         f"accuracies in percent, {KIND_WORDS.get(kind, kind)} ({_either(schedules[-1:])} epochs{means}); searched on"
         f" {searched}, n = {_either(sorted(seeds.unique()))} search seeds"
@@ -73,7 +74,7 @@ def accuracy_table(group: Group, kind: str, values: pd.DataFrame) -> Table:
     shown = [*_reference_rows(group, kind, columns, first=True), *_method_rows(rows, columns, head)]
     shown += _reference_rows(group, kind, columns, first=False)
     if kind == "table":
-        shown += _reported_rows(str(group.records.runs["space"].iloc[0]), columns)
+        shown += _reported_rows(group.constant("space"), columns)
     caption = f"Derived cells by each method's own rule: {kind_caption(group, kind, values)}. Mean ± s.d. over seeds."
     names = ["method", "source", "n", *(column(*place) for place in columns)]
     names += [name for name in dict.fromkeys(key for row in shown for key in row) if name not in names]
@@ -85,15 +86,18 @@ def _method_rows(
 ) -> list[dict[str, object]]:
     shown = []
     for method, part in rows.groupby("method", observed=True, sort=False):
+        at = _by_place(part)
         row: dict[str, object] = {"method": label(str(method)), "source": OURS, "n": int(part["seeds"].max())}
-        at = part.set_index(["dataset", "split"])
-        for place in columns:
-            if place in at.index:
-                row[column(*place)] = writing.mean_sd(at.loc[place, "mean"], at.loc[place, "sd"])
-        if head and head[1:] in at.index:
-            row[f"best seed, {column(*head[1:])}"] = writing.number(at.loc[head[1:], "best"])
+        row |= {column(*place): writing.mean_sd(at[place]["mean"], at[place]["sd"]) for place in columns if place in at}
+        if head and head[1:] in at:
+            row[f"best seed, {column(*head[1:])}"] = writing.number(at[head[1:]]["best"])
         shown.append(row)
     return shown
+
+
+def _by_place(part: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """The rows of one method by (dataset, split)."""
+    return {(row["dataset"], row["split"]): {str(k): v for k, v in row.items()} for row in part.to_dict("records")}
 
 
 def _reference_rows(group: Group, kind: str, columns: list[tuple[str, str]], *, first: bool) -> list[dict[str, object]]:
@@ -108,13 +112,11 @@ def _reported_rows(space: str, columns: list[tuple[str, str]]) -> list[dict[str,
     printed = reported(space)
     shown = []
     for (source, name), part in printed.groupby(["source", "label"], sort=False):
-        at = part.set_index(["dataset", "split"])
+        at = _by_place(part)
         converted = ", as 100 - error" if (part["metric"] == "error").any() else ""
         row: dict[str, object] = {"method": name, "source": f"reported: {source}{converted}"}
         row |= {
-            column(*place): writing.mean_sd(at.loc[place, "value"], at.loc[place, "sd"])
-            for place in columns
-            if place in at.index
+            column(*place): writing.mean_sd(at[place]["value"], at[place]["sd"]) for place in columns if place in at
         }
         shown.append(row)
     return shown
@@ -146,22 +148,16 @@ def none_table(group: Group, values: pd.DataFrame, target: tuple[str, str, str])
     kind, dataset, split = target
     at = (values["kind"] == kind) & (values["dataset"] == dataset) & (values["split"] == split)
     rows = truth.summaries(values[at])
-    rules = {m: group.records.meta[r]["semantics"].get("rule", NA) for r, m in _first_runs(group)}
     shown = []
     for method, part in rows.groupby("method", observed=True, sort=False):
-        by = part.set_index("variant")
-        row = {"method": label(str(method)), "own rule": str(rules[method]).replace("_", " "), "n": part["seeds"].max()}
-        for variant in ("genotype_with_none", "genotype_without_none"):
-            found = by.loc[variant] if variant in by.index else None
-            row[truth.VARIANTS[variant]] = NA if found is None else writing.mean_sd(found["mean"], found["sd"])
+        rule = str(group.semantics(str(method)).get("rule", NA)).replace("_", " ")
+        row = {"method": label(str(method)), "own rule": rule, "n": int(part["seeds"].max())}
+        for found in part[part["variant"] != "genotype"].to_dict("records"):
+            row[truth.VARIANTS[found["variant"]]] = writing.mean_sd(found["mean"], found["sd"])
         shown.append(row)
-    caption = f"Cells derived with and without the operation none, {column(dataset, split)}: {kind_caption(group, kind, values)}."
-    return Table("none", caption, rows, pd.DataFrame(shown))
-
-
-def _first_runs(group: Group) -> list[tuple[str, str]]:
-    runs = group.records.runs.drop_duplicates("method")
-    return list(runs[["run_id", "method"]].itertuples(index=False, name=None))
+    where = kind_caption(group, kind, values)
+    caption = f"Cells derived with and without the operation none, {column(dataset, split)}: {where}."
+    return Table("none", caption, rows, writing.filled(shown))
 
 
 # --- comparison -------------------------------------------------------------------------------------------------------
@@ -170,7 +166,7 @@ def _first_runs(group: Group) -> list[tuple[str, str]]:
 def comparison(values: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Compare every method with ``baseline`` on the search seeds both have, per kind, data set and split (own rule).
 
-    ``p`` is the sign-flip permutation test's; ``p_holm`` is Holm's correction over the methods of one data set and split.
+    ``p`` is the sign-flip permutation test's; ``p_holm`` is corrected over the methods of one data set and split.
     """
     own = values[values["variant"] == "genotype"]
     rows = []
@@ -208,10 +204,10 @@ def comparison_table(group: Group, values: pd.DataFrame, baseline: str) -> Table
             "smallest possible p": tests["smallest_p"].map(writing.p_value),
         }
     )
-    kinds = " and ".join(KIND_WORDS.get(kind, kind) for kind in tests["kind"].unique())
+    kinds = " and ".join(KIND_WORDS.get(str(kind), str(kind)) for kind in tests["kind"].unique())
     caption = (
         f"Test accuracy minus that of {label(baseline)}, percent points, paired by search seed ({kinds}); sign-flip"
-        f" permutation test, Holm's correction over the methods of a data set; percentile bootstrap interval over seeds."
+        " permutation test, Holm's correction over the methods of a data set; percentile bootstrap interval over seeds."
     )
     return Table("comparison", caption, data, shown)
 
@@ -223,12 +219,12 @@ def deviation(group: Group, values: pd.DataFrame) -> pd.DataFrame:
     printed value lies in our 95 % interval, missing below two seeds.
     """
     ours = truth.summaries(values[(values["variant"] == "genotype") & (values["kind"] == "table")])
-    printed = reported(str(group.records.runs["space"].iloc[0]))
+    printed = reported(group.constant("space"))
     reruns = printed["source"].str.startswith("re-run")
     both = printed[~reruns].merge(ours, on=["method", "dataset", "split"], suffixes=("", "_ours"))
     again = printed.loc[reruns, ["method", "dataset", "split", "value"]].rename(columns={"value": "rerun"})
     both = both.merge(again, on=["method", "dataset", "split"], how="left")
-    preset = str(group.records.runs["preset"].iloc[0])
+    preset = group.constant("preset")
     inside = (both["low"] <= both["value"]) & (both["value"] <= both["high"])
     return both.assign(
         inside=inside.astype("boolean").mask(both["low"].isna()),
@@ -255,7 +251,8 @@ def deviation_table(group: Group, values: pd.DataFrame) -> Table | None:
             "source": data["source"],
         }
     )
-    caption = f"Printed numbers beside ours: {kind_caption(group, 'table', values)}; within: the printed mean in our interval."
+    where = kind_caption(group, "table", values)
+    caption = f"Printed numbers beside ours: {where}; within: the printed mean in our interval."
     return Table("deviation", caption, data, shown)
 
 
@@ -301,7 +298,9 @@ def analyse(group: Group, arguments: TableArguments) -> None:
     if deviating is not None:
         writing.save_table(deviating, group.folder, group.notes)
         inside = int((deviating.display["within"] == "yes").sum())
-        print(f"\n{inside} of {len(deviating.display)} printed numbers lie in our interval: {group.folder}/deviation.md")
+        print(
+            f"\n{inside} of {len(deviating.display)} printed numbers lie in our interval: {group.folder}/deviation.md"
+        )
     writing.save_table(runs_table(group, values, target), group.folder, group.notes)
     if values.empty:
         print(f"{group.name}: no derived cell has been evaluated, so there is no accuracy to report.")

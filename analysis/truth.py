@@ -1,7 +1,7 @@
 """What a run's derived cells are worth: the evaluation table as lookups, and the methods' summaries over seeds.
 
-Accuracies are in percent. An evaluation's *kind* is ``table`` (the benchmark's) or ``trained`` (ours, from scratch); the
-two are never mixed, and neither are data sets, splits or schedules.
+Accuracies are in percent. An evaluation's *kind* is ``table`` (the benchmark's) or ``trained`` (ours, from scratch);
+the two are never mixed, and neither are data sets, splits or schedules.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SPLITS = ("valid", "test")
 
 
 def means(group: Group) -> pd.DataFrame:
-    """Return the evaluation rows that are means over training seeds, at the longest schedule of their kind and data set.
+    """Return the evaluation rows that are means over training seeds, at their kind's and data set's longest schedule.
 
     One row per run, genotype, kind, dataset and split, with ``value`` and ``n`` (trainings; NaN where unknown).
     """
@@ -43,7 +43,7 @@ def targets(evaluation: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 
 def headline(evaluation: pd.DataFrame) -> tuple[str, str, str] | None:
-    """Return the target that one-number summaries use: the test split of the first data set, the table's if it has it."""
+    """Return the target of one-number summaries: the first data set's test split, the table's if there is one."""
     tests = [target for target in targets(evaluation) if target[2] == "test"]
     return tests[0] if tests else None
 
@@ -93,8 +93,9 @@ def summaries(values: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, part in values.groupby(keys, observed=True):
         found: Summary = summarize(part["value"].to_numpy())
-        best = part.loc[part["value"].idxmax()]
-        row = dict(zip(keys, key, strict=True)) | {"seeds": found.n, "mean": found.mean, "sd": found.sd}
+        best = part.iloc[int(part["value"].to_numpy().argmax())]
+        row: dict[str, object] = dict(zip(keys, key, strict=True))
+        row |= {"seeds": found.n, "mean": found.mean, "sd": found.sd}
         row |= {"low": found.low, "high": found.high, "best": best["value"], "best_seed": best["search_seed"]}
         rows.append(row | {"trainings": part["n"].min()})
     frame = pd.DataFrame(rows, columns=[*keys, "seeds", "mean", "sd", "low", "high", "best", "best_seed", "trainings"])

@@ -1,8 +1,8 @@
 """A results folder that looks like one the search wrote, without a supernet: the fixture of every analysis test.
 
 Scores follow the shape of the real ones (alphas drift from uniform, a gate is near 0.5, an angle near 1) and the
-supernet's discretization accuracy agrees with them up to noise, so that tau is neither 0 nor 1. Everything is written through
-:mod:`itnas.records`, and follows from the method's name and the seed.
+supernet's discretization accuracy agrees with them up to noise, so that tau is neither 0 nor 1. Everything is written
+through :mod:`itnas.records`, and follows from the method's name and the seed.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _epoch_genotypes(
             group: part.loc[part["group"] == group, "score"].to_numpy().reshape(len(choices), -1)
             for group, choices in space.groups.items()
         }
-        row: dict[str, Any] = {"epoch": epoch}
+        row: dict[str, Any] = {"epoch": int(str(epoch))}
         for name, exclude in (("genotype_with_none", False), ("genotype_without_none", True)):
             row[name] = (
                 space.random(rng, exclude_none=exclude)
@@ -172,7 +172,8 @@ def _epoch_genotypes(
         row["genotype"] = row[rule]
         for suffix in ("", "_with_none", "_without_none"):
             row[f"skips{suffix}"] = space.count(row[f"genotype{suffix}"], space.skip_name)
-        if epoch:
+        if row["epoch"]:
+            epoch = row["epoch"]
             row |= {
                 "train_loss": 2.3 / epoch,
                 "train_accuracy": 50.0,
