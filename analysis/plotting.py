@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,10 +55,15 @@ STYLE: dict[str, Any] = {
 
 def available() -> bool:
     """Return whether figures can be drawn; if not, say in one sentence how to get them."""
-    if find_spec("matplotlib") is not None:
-        return True
-    print("Figures were left out because matplotlib is not installed: pip install 'itnas[plot]' and run this again.")
-    return False
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        print(
+            "Figures were left out because matplotlib is not installed: pip install 'itnas[plot]' and run this again."
+        )
+        return False
+    mpl.use("Agg")
+    return True
 
 
 def subplots(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, Any]:
