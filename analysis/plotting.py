@@ -47,7 +47,6 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "figure.constrained_layout.use": True,
     "savefig.dpi": 250,
     "pdf.fonttype": 42,
 }
@@ -74,7 +73,9 @@ def subplots(rows: int, columns: int, width: float, height: float, **options: ob
     mpl.rcParams.update(cast(Any, STYLE))
     import matplotlib.pyplot as plt
 
-    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **cast(Any, options))
+    return plt.subplots(
+        rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **cast(Any, options)
+    )
 
 
 def save(figure: Figure, folder: Path, name: str, note: str) -> None:
@@ -85,7 +86,7 @@ def save(figure: Figure, folder: Path, name: str, note: str) -> None:
     lines = textwrap.fill(note, int(24 * figure.get_figwidth()))
     figure.supxlabel(lines, fontsize=5.5, color="#555555", x=0.99, ha="right")
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not again for every format
+    figure.set_layout_engine(None)  # laid out once, not again for every format
     figure.savefig(folder / f"{name}.png")
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     plt.close(figure)
