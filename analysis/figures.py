@@ -79,8 +79,8 @@ def draw_anytime(group: Group, target: Target) -> None:
             axis.axhline(rows["value"].mean(), color=palette[method], linestyle="--", linewidth=1, label=text)
             continue
         rows = rows[rows["seconds"] > 0]
-        for _, part in rows.groupby("run_id"):
-            axis.step(part["seconds"], part["value"], where="post", color=palette[method], linewidth=0.4, alpha=0.4)
+        looks = {"drawstyle": "steps-post", "color": palette[method], "linewidth": 0.4, "alpha": 0.4}
+        plotting.lines(axis, rows, "seconds", "value", **looks)
         mean = rows.groupby("epoch")[["seconds", "value"]].mean()
         axis.step(mean["seconds"], mean["value"], where="post", color=palette[method], linewidth=1.5, label=text)
     optimum = truth.reference(group, "optimum").get("/".join(target[1:]))

@@ -232,8 +232,7 @@ def bars(axis: Axes, values: np.ndarray, color: str, *, uniform: bool = False) -
     """Draw mean bars from zero with a dot per seed; ``uniform`` adds the line at which no candidate is preferred."""
     at = np.arange(values.shape[1])
     axis.bar(at, values.mean(axis=0), color=color, alpha=0.55, width=0.7)
-    for position, column in zip(at, values.T, strict=True):
-        axis.plot(np.full(len(column), position), column, ".", color="black", markersize=2, alpha=0.6)
+    axis.plot(np.tile(at, len(values)), values.ravel(), ".", color="black", markersize=2, alpha=0.6)
     axis.axhline(0, color="black", linewidth=0.5)
     if uniform:
         axis.axhline(values.mean(), color="black", linewidth=0.6, linestyle="--")

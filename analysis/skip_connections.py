@@ -117,16 +117,16 @@ def curves(axis: Axes, rows: pd.DataFrame, value: str, color: str) -> None:
         axis.set_xlim(-2, 2)
         axis.set_xticks([0])
         return
-    for _, part in rows.groupby("run_id", observed=True):
-        axis.plot(part["epoch"], part[value], color=color, linewidth=0.5, alpha=0.5)
+    plotting.lines(axis, rows, "epoch", value, color=color, linewidth=0.5, alpha=0.5)
     mean = rows.groupby("epoch")[value].mean()
     axis.plot(mean.index, mean, color=color, linewidth=1.6)
 
 
 def draw(group: Group, target: tuple[str, str, str] | None, least: int, size: int) -> None:
     """Draw AGNAS Fig. 6: skips per epoch and, with a benchmark table, the cell's accuracy; a column per method."""
-    epochs = group.records["epochs"].sort_values("epoch")
-    values = truth.epoch_values(group, target).sort_values("epoch") if target else None
+    along = ["run_id", "epoch"]
+    epochs = group.records["epochs"].sort_values(along)
+    values = truth.epoch_values(group, target).sort_values(along) if target else None
     rows, methods, palette = 1 if values is None else 2, group.methods, plotting.colors(group.methods)
     columns = max(len(methods), 4)
     figure, axes = plotting.subplots(rows, columns, plotting.PAGE, 1.1 + rows, sharey="row")
