@@ -7,15 +7,18 @@ Every query names data set, split, schedule and seed; none has a default. The ta
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from itnas.benchmarks.errors import MissingValue, NotInSource
+from itnas.benchmarks.tables import Provenance, open_parquet, read_columns, read_provenance
 from itnas.errors import UserError
 from itnas.spaces import nasbench201 as space
 
@@ -25,11 +28,12 @@ Split = Literal["valid", "test", "valtest"]
 """``valtest`` is the union of both halves of the original test set."""
 Epochs = Literal[12, 200]
 """Schedule, in epochs."""
-Seed = Literal["mean", 111, 777, 888, 999]
-"""Training seed, or the mean over all trainings of the cell. The 12-epoch schedule used 777 and 111."""
+Seed = Literal["mean", 111, 777, 888, 999, "unnamed"]
+"""A training seed; ``"mean"`` over all trainings of the cell; ``"unnamed"``, one training whose seed the source hides.
 
-PREFIXES: dict[str, str] = {"cifar10-valid": "c10", "cifar10": "c10", "cifar100": "c100", "imagenet16-120": "in16"}
-"""First word of a data set's columns."""
+The 12-epoch schedule used 111 and 777, the 200-epoch schedule 777, 888 and (for 8,169 cells) 999.
+"""
+
 SPLITS: dict[str, tuple[str, ...]] = {
     "cifar10-valid": ("valid",),
     "cifar10": ("test",),
@@ -37,11 +41,11 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "imagenet16-120": ("valid", "test", "valtest"),
 }
 """Splits by data set. The two CIFAR-10 keys are different trainings, so each has one split only."""
-EPOCHS = (12, 200)
-SEEDS = ("mean", 111, 777, 888, 999)
+EPOCHS: tuple[int, ...] = get_args(Epochs)
+SEEDS: tuple[str | int, ...] = get_args(Seed)
 CELLS = 15_625
 ORDER_SHA256 = "83abc799e45cf34e9d2163654668ab998b9a54d01c39e72ca1f71f2cdf356d84"
-"""sha256 of the 15,625 architecture strings in benchmark order, joined by newlines: checks every key of a table."""
+"""sha256 of the architecture strings in benchmark order, joined by newlines: checks every key of a table."""
 SINGLE_RUNS = ("c100_valid_888", "c100_test_888", "in16_valid_888", "in16_test_888")
 """Columns of a table without provenance that are extra single runs, not per-seed values: such a table is not asked."""
 REPORTED = {
@@ -53,6 +57,7 @@ REPORTED = {
     ("imagenet16-120", "test"): "imagenet16-120",
 }
 """The six numbers that papers report, ``(data set, split)``, and the benchmark's key for each."""
+_PREFIXES = {"cifar10-valid": "c10", "cifar10": "c10", "cifar100": "c100", "imagenet16-120": "in16"}
 
 
 class Rank(NamedTuple):
@@ -70,7 +75,7 @@ class Optimum(NamedTuple):
     arch: str
 
 
-def column_name(dataset: Dataset, split: Split, epochs: Epochs, seed: Seed) -> str:
+def column_name(dataset: str, split: str, epochs: int, seed: str | int) -> str:
     """Return the name of the column that holds a value, whether or not a file has it.
 
     Raises:
@@ -83,16 +88,23 @@ def column_name(dataset: Dataset, split: Split, epochs: Epochs, seed: Seed) -> s
     if epochs not in EPOCHS:
         raise NotInSource(f"NAS-Bench-201 has no schedule of {epochs!r} epochs; choose 12 or 200")
     if seed not in SEEDS:
-        raise NotInSource(f"NAS-Bench-201 has no training seed {seed!r}; choose 'mean', 111, 777, 888 or 999")
-    stem = f"{PREFIXES[dataset]}_{split}"
+        raise NotInSource(f"NAS-Bench-201 has no training seed {seed!r}; choose {', '.join(map(str, SEEDS))}")
+    stem = f"{_PREFIXES[dataset]}_{split}"
     if epochs == 200:
         return f"{stem}_{seed}"
     return f"{stem}_e12" if seed == "mean" else f"{stem}_{seed}_e12"
 
 
-def count_name(dataset: Dataset, split: Split, epochs: Epochs) -> str:
+def count_name(dataset: str, split: str, epochs: int) -> str:
     """Return the name of the column that counts the trainings behind a mean."""
-    return column_name(dataset, split, epochs, "mean").replace("_mean", "") + "_n"
+    return f"{_PREFIXES[dataset]}_{split}_n{'_e12' if epochs == 12 else ''}"
+
+
+def seconds_name(dataset: str, epochs: int) -> str:
+    """Return the name of the column with the seconds of one training; ``c10`` alone means CIFAR-10's 25,000 images."""
+    if (dataset, epochs) == ("cifar10-valid", 12):
+        return "c10_traincost_e12_s"
+    return f"train_time_{epochs}e_s_{_PREFIXES[dataset]}{'_50k' if dataset == 'cifar10' else ''}"
 
 
 def _split_message(dataset: str, split: str) -> str:
@@ -109,30 +121,48 @@ def _split_message(dataset: str, split: str) -> str:
     return f"data set {dataset!r} has no split {split!r}; choose one of {', '.join(SPLITS[dataset])}"
 
 
+_Key = tuple[str, str, int, str | int]
+COLUMNS: dict[str, _Key] = {
+    column_name(dataset, split, epochs, seed): (dataset, split, epochs, seed)
+    for dataset, splits in SPLITS.items()
+    for split, epochs, seed in product(splits, EPOCHS, SEEDS)
+}
+"""Every value column that a table can have, and the query it answers."""
+
+
+@lru_cache(maxsize=1)
+def benchmark_order() -> tuple[str, ...]:
+    """Return the 15,625 architecture strings in the benchmark's order.
+
+    The authors shuffled the cells, enumerated in counting order, with Python's generator and seed 88 (AutoDL-Projects
+    ``traverse_net``); the result is checked against the order stored in the official files by a checksum.
+    """
+    order = list(range(CELLS))
+    random.Random(88).shuffle(order)
+    archs = tuple(space.format_ops(space.all_cells()[i]) for i in order)
+    assert hashlib.sha256("\n".join(archs).encode()).hexdigest() == ORDER_SHA256
+    return archs
+
+
 class NASBench201Table:
     """One opened table. Rows are in benchmark index order, 0 to 15,624."""
 
     name: ClassVar[str] = "nas-bench-201"
     """Folder of the table in the data folder."""
 
-    def __init__(self, path: Path, sha256: str, archs: list[str], columns: dict[str, np.ndarray]) -> None:
+    def __init__(self, path: Path, sha256: str, columns: dict[str, Any], provenance: Provenance | None) -> None:
         """Use :meth:`open`."""
         self.path = path
         """The file."""
         self.sha256 = sha256
         """Checksum of the file, as hex digits."""
-        self.archs = archs
+        self.provenance = provenance
+        """Where the file comes from, or None for a table that no importer wrote."""
+        self.archs: list[str] = columns["arch"]
         """The 15,625 architecture strings in index order."""
-        self._index = {arch: index for index, arch in enumerate(archs)}
-        self._named = columns
-        self._columns: dict[tuple[str, str, int, str | int], np.ndarray] = {}
-        for dataset, splits in SPLITS.items():
-            for split in splits:
-                for epochs in EPOCHS:
-                    for seed in SEEDS:
-                        values = columns.get(column_name(dataset, split, epochs, seed))  # type: ignore[arg-type]
-                        if values is not None:
-                            self._columns[dataset, split, epochs, seed] = values
+        self._index = {arch: index for index, arch in enumerate(self.archs)}
+        self._numbers: dict[str, np.ndarray] = columns
+        self._columns: dict[_Key, np.ndarray] = {key: columns[name] for name, key in COLUMNS.items() if name in columns}
 
     @classmethod
     def open(cls, root_or_path: str | Path) -> NASBench201Table:
@@ -148,15 +178,12 @@ class NASBench201Table:
             content = path.read_bytes()
         except FileNotFoundError:
             raise UserError(
-                f"no NAS-Bench-201 table at {path}; `itnas data import FILE` makes one from an official file"
+                f"there is no NAS-Bench-201 table at {path}; `itnas data import FILE` makes it from an official file"
             ) from None
         except OSError as error:
             raise UserError(f"cannot read {path} ({error.strerror})") from None
-        columns = _read_columns(content, path)
-        archs = columns.pop("arch")
-        if hashlib.sha256("\n".join(archs).encode()).hexdigest() != ORDER_SHA256:
-            raise UserError(f"{path} does not hold the 15,625 cells in benchmark order; import the official file again")
-        return cls(path, hashlib.sha256(content).hexdigest(), archs, columns)
+        columns, provenance = _read(content, path)
+        return cls(path, hashlib.sha256(content).hexdigest(), columns, provenance)
 
     def __len__(self) -> int:
         return len(self.archs)
@@ -221,7 +248,7 @@ class NASBench201Table:
             known = [str(s) for s in SEEDS if (dataset, split, epochs, s) in self._columns]
             raise NotInSource(
                 f"{self.path} does not give {dataset} {split} after {epochs} epochs for {_seed_words(seed)}"
-                f" (column {name}); it has {', '.join(known) or 'neither a seed nor a mean of it'}"
+                f" (column {name}); it has {', '.join(known) or 'no seed and no mean of it'}"
             )
         return values
 
@@ -234,9 +261,9 @@ class NASBench201Table:
         self.lookup(arch, dataset=dataset, split=split, epochs=epochs, seed=seed)
         if seed != "mean":
             return 1
-        counts = self._named.get(count_name(dataset, split, epochs))
+        counts = self._numbers.get(count_name(dataset, split, epochs))
         if counts is None and epochs == 200 and (split == "valtest" or dataset == "cifar10-valid"):
-            counts = self._named.get("n_seeds")
+            counts = self._numbers.get("n_seeds")
         return None if counts is None else int(counts[self.index(arch)])
 
     def rank(self, arch: str, *, dataset: Dataset, split: Split, epochs: Epochs, seed: Seed) -> Rank:
@@ -260,6 +287,19 @@ class NASBench201Table:
             raise NotInSource(f"{self.path} has no value of {column_name(dataset, split, epochs, seed)}")
         index = int(np.nanargmax(values))
         return Optimum(float(values[index]), index, self.archs[index])
+
+    def params(self, arch: str, *, dataset: Dataset) -> float:
+        """Return the number of parameters in millions; the classifier differs between data sets."""
+        return self._number(arch, f"params_M_{self._prefix(dataset)}", "parameters")
+
+    def flops(self, arch: str, *, dataset: Dataset) -> float:
+        """Return the multiply-adds of one image in millions."""
+        return self._number(arch, f"flops_M_{self._prefix(dataset)}", "FLOPs")
+
+    def train_seconds(self, arch: str, *, dataset: Dataset, epochs: Epochs) -> float:
+        """Return the seconds that one training took, as the benchmark states them (evaluation not included)."""
+        self._prefix(dataset)
+        return self._number(arch, seconds_name(dataset, epochs), f"training seconds of {epochs} epochs")
 
     def evaluation_rows(self, archs: Iterable[str]) -> list[dict[str, Any]]:
         """Return rows for the record table ``evaluation``: the six reported numbers of every cell after 200 epochs.
@@ -292,14 +332,27 @@ class NASBench201Table:
             values = self.column(dataset=key, split=split, epochs=200, seed="mean")  # type: ignore[arg-type]
             if np.isnan(values).any():
                 raise NotInSource(
-                    f"{self.path} has {key} {split} for {int((~np.isnan(values)).sum())} of {len(self)} cells;"
-                    " its optimum and mean need all of them"
+                    f"{self.path} has {key} {split} for {int((~np.isnan(values)).sum()):,} of {len(self):,} cells;"
+                    " the optimum and mean need all of them"
                 )
             result["optimum"][f"{dataset}/{split}"] = float(values.max())
             result["mean"][f"{dataset}/{split}"] = float(values.mean())
         return result
 
-    def _missing(self, index: int, dataset: Dataset, split: Split, epochs: Epochs, seed: Seed) -> str:
+    def _prefix(self, dataset: str) -> str:
+        if dataset not in SPLITS:
+            raise NotInSource(f"NAS-Bench-201 has no data set {dataset!r}; choose one of {', '.join(SPLITS)}")
+        return _PREFIXES[dataset]
+
+    def _number(self, arch: str, name: str, words: str) -> float:
+        if name not in self._numbers:
+            raise NotInSource(f"{self.path} does not give {words} (column {name})")
+        value = self._numbers[name].item(self.index(arch))
+        if value != value:
+            raise MissingValue(f"cell {self.index(arch)} {arch} has no {words} in {self.path} (column {name})")
+        return value
+
+    def _missing(self, index: int, dataset: str, split: str, epochs: int, seed: str | int) -> str:
         stored = [(str(s), self._columns.get((dataset, split, epochs, s))) for s in SEEDS]
         present = [name for name, values in stored if values is not None and not np.isnan(values[index])]
         return (
@@ -309,39 +362,24 @@ class NASBench201Table:
 
 
 def _seed_words(seed: str | int) -> str:
-    return "the mean over seeds" if seed == "mean" else f"seed {seed}"
+    return {"mean": "the mean over seeds", "unnamed": "an unnamed seed"}.get(str(seed), f"seed {seed}")
 
 
-def _read_columns(content: bytes, path: Path) -> dict[str, Any]:
+def _read(content: bytes, path: Path) -> tuple[dict[str, Any], Provenance | None]:
     """Return ``arch`` as a list and every number column as a read-only array, in index order."""
-    try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        fields = [field for field in file.schema_arrow if _is_number(field.type) or field.name == "arch"]
-        table = file.read([field.name for field in fields], use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is not a readable parquet file ({reason}); import it again or fetch it anew") from None
-    missing = [name for name in ("index", "arch", "c10_valid_mean", "c10_test_mean") if name not in table.column_names]
-    if missing:
-        raise UserError(f"{path} is not a NAS-Bench-201 table: it lacks the column {', '.join(missing)}")
-    if table.num_rows != CELLS:
-        raise UserError(f"{path} has {table.num_rows:,} rows, NAS-Bench-201 has 15,625; import the official file again")
-    imported = b"itnas" in (file.schema_arrow.metadata or {})
-    names = [name for name in table.column_names if name != "arch" and (imported or name not in SINGLE_RUNS)]
-    return {"arch": table["arch"].to_pylist()} | {name: _to_numpy(table[name]) for name in names}
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
-
-
-def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column as a read-only array, null as NaN, without pyarrow's detour through pandas (0.3 s, 40 MB)."""
-    array = column.combine_chunks()
-    validity, data = array.buffers()
-    values = np.frombuffer(data, array.type.to_pandas_dtype())[array.offset : array.offset + len(array)]
-    if array.null_count:
-        valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")
-        values = np.where(valid[array.offset : array.offset + len(array)], values, np.nan)
-    values.flags.writeable = False
-    return values
+    file = open_parquet(pa.BufferReader(content), path)
+    provenance = read_provenance(file, path)
+    present = file.schema_arrow.names
+    missing = [name for name in ("index", "arch") if name not in present]
+    if missing or not any(name in present for name in COLUMNS):
+        lack = f"the column {', '.join(missing)}" if missing else "every accuracy column"
+        raise UserError(f"{path} is not a NAS-Bench-201 table: it lacks {lack}; import the official file")
+    if file.metadata.num_rows != CELLS:
+        raise UserError(
+            f"{path} has {file.metadata.num_rows:,} rows, NAS-Bench-201 has 15,625; import the official file again"
+        )
+    unwanted = {"ops", "unique_string", *(() if provenance else SINGLE_RUNS)}
+    columns = read_columns(file, [name for name in present if name not in unwanted], path)
+    if hashlib.sha256("\n".join(columns["arch"]).encode()).hexdigest() != ORDER_SHA256:
+        raise UserError(f"{path} does not hold the 15,625 cells in benchmark order; import the official file again")
+    return columns, provenance

@@ -18,6 +18,12 @@ from itnas.spaces.nasbench201 import isomorphism_class
 ALL_SKIP = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
 VALID: dict[str, Any] = {"dataset": "cifar10-valid", "split": "valid", "epochs": 200, "seed": "mean"}
 TEST: dict[str, Any] = {"dataset": "cifar10", "split": "test", "epochs": 200, "seed": "mean"}
+
+
+def but(query: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {**query, **changes}
+
+
 # The data README's optima (row index) and all-skip row, in the order of REPORTED.
 OPTIMA = [(91.6067, 6111), (94.3733, 6111), (73.4933, 9930), (73.5133, 9930), (46.7333, 10676), (47.3111, 857)]
 SKIPS = [39.77, 54.30, 15.03, 15.61, 16.43, 16.32]
@@ -43,9 +49,9 @@ def test_lookup_equals_an_independent_reader_for_every_column(real201: NASBench2
     frame = pd.read_parquet(data / "nas-bench-201" / "table.parquet").set_index("arch")
     for arch in frame.index[::1500]:
         for seed in (777, 888, "mean"):
-            assert real201.lookup(arch, **VALID | {"seed": seed}) == frame.loc[arch, f"c10_valid_{seed}"]
-        assert real201.lookup(arch, **TEST | {"epochs": 12}) == frame.loc[arch, "c10_test_e12"]
-    np.testing.assert_array_equal(real201.column(**VALID | {"seed": 999}), frame["c10_valid_999"].to_numpy())
+            assert real201.lookup(arch, **but(VALID, seed=seed)) == frame.loc[arch, f"c10_valid_{seed}"]
+        assert real201.lookup(arch, **but(TEST, epochs=12)) == frame.loc[arch, "c10_test_e12"]
+    np.testing.assert_array_equal(real201.column(**but(VALID, seed=999)), frame["c10_valid_999"].to_numpy())
     np.testing.assert_array_equal(
         real201.lookup_many(frame.index[::-1], **TEST), frame["c10_test_mean"].to_numpy()[::-1]
     )
@@ -53,13 +59,13 @@ def test_lookup_equals_an_independent_reader_for_every_column(real201: NASBench2
 
 @pytest.mark.data
 def test_a_missing_seed_is_an_error_and_never_imputed(real201: NASBench201Table) -> None:
-    missing = np.flatnonzero(np.isnan(real201.column(**VALID | {"seed": 999})))
+    missing = np.flatnonzero(np.isnan(real201.column(**but(VALID, seed=999))))
     assert len(missing) == 7456
     arch = real201.archs[missing[0]]
     with pytest.raises(MissingValue, match=r"seed 999 .* it has mean, 777, 888"):
-        real201.lookup(arch, **VALID | {"seed": 999})
+        real201.lookup(arch, **but(VALID, seed=999))
     assert real201.count(arch, **VALID) == 2
-    assert np.isnan(real201.lookup_many([arch], **VALID | {"seed": 999})).all()
+    assert np.isnan(real201.lookup_many([arch], **but(VALID, seed=999))).all()
     assert "999" not in {row["seed"] for row in real201.evaluation_rows([arch])}
 
 
@@ -81,7 +87,7 @@ def test_what_the_source_does_not_have_is_an_error_that_says_so(
     real201: NASBench201Table, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(NotInSource, match=message) as caught:
-        real201.lookup(ALL_SKIP, **TEST | change)
+        real201.lookup(ALL_SKIP, **but(TEST, **change))
     assert isinstance(caught.value, UserError)
     assert isinstance(caught.value, LookupError)
 
@@ -127,12 +133,12 @@ def test_data_root_is_none_or_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path
 @pytest.mark.data
 def test_missing_truncated_and_foreign_files_are_one_sentence(real201: NASBench201Table, tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
-    with pytest.raises(UserError, match="no NAS-Bench-201 table at"):
+    with pytest.raises(UserError, match="there is no NAS-Bench-201 table at"):
         NASBench201Table.open(path)
     content = real201.path.read_bytes()
     for damaged in (content[:100_000], b"", b"\0" * 1000):
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match="not a readable parquet file"):
+        with pytest.raises(UserError, match="not a readable table"):
             NASBench201Table.open(path)
     table = pq.read_table(real201.path)
     pq.write_table(table.slice(0, 15_000), path)
