@@ -102,6 +102,8 @@ class SearchConfig:
     """Protocol of discretization accuracy."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How derived cells are evaluated."""
+    score_images: int | None = None
+    """Validation images on which scores are measured after every epoch but the last, which always uses all; None: all."""
     determinism: Literal["exact", "seeded", "fast"] = "exact"
     """`exact`: deterministic kernels, resume is bit-identical; `seeded`: seeded only; `fast`: and cuDNN may benchmark."""
 
@@ -152,6 +154,8 @@ def _digits(space: str, method: str, seed: int) -> SearchConfig:
         optimizer=_tuned(default_config(method), lr=0.1, alpha_lr=3e-3),
         network=NetworkConfig(channels=8, cells_per_stage=1),
         data=DataConfig(),
+        discretization=DiscretizationConfig(max_images=400, recalibration_images=200),
+        score_images=400,
     )
 
 
@@ -167,6 +171,7 @@ def _cifar10_small(space: str, method: str, seed: int) -> SearchConfig:
         network=NetworkConfig(channels=8, cells_per_stage=1),
         data=DataConfig("cifar10", "benchmark", 16, 10_000),
         discretization=DiscretizationConfig(recalibration_images=1_000),
+        score_images=1_000,
     )
 
 

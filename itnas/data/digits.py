@@ -46,13 +46,13 @@ def centred(images: Tensor) -> Tensor:
 
 
 def _fixed(images: np.ndarray, labels: np.ndarray, seed: int) -> ImageSet:
-    """Return five copies of every image with offsets and noise that never change."""
+    """Return five copies of every image with offsets and noise that never change; one copy of all, then the next."""
     rng = np.random.default_rng(seed)
-    repeated = torch.from_numpy(np.repeat(images, COPIES, axis=0))
+    repeated = torch.from_numpy(np.tile(images, (COPIES, 1, 1, 1)))
     top, left = torch.from_numpy(rng.integers(_SHIFTS, size=(2, len(repeated))))
     noise = torch.from_numpy(rng.standard_normal((len(repeated), 1, CANVAS, CANVAS), dtype=np.float32))
     ready = normalise(paste(repeated, top, left), noise)
-    return ImageSet(ready, torch.from_numpy(np.repeat(labels, COPIES)), lambda x, _: x, lambda x: x)
+    return ImageSet(ready, torch.from_numpy(np.tile(labels, COPIES)), lambda x, _: x, lambda x: x)
 
 
 def load() -> Dataset:

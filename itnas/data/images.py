@@ -102,6 +102,13 @@ class Loader:
             stop = min(start + batch_size, len(self.images) if limit is None else limit)
             yield _channels_last(self.part.clean(self.images[start:stop])), self.labels[start:stop]
 
+    def first(self, limit: int | None) -> Loader:
+        """Return the first ``limit`` images only (all if None), sharing storage and generator."""
+        if limit is None or limit >= len(self.images):
+            return self
+        part = ImageSet(self.images[:limit], self.labels[:limit], self.part.augment, self.part.clean)
+        return Loader(part, self.info, self.batch_size, self.generator, self.device)
+
     def frozen(self, limit: int | None = None, seed: int = 0) -> Loader:
         """Return the first ``limit`` images augmented once, with a generator of their own: the same at every call."""
         generator = torch.Generator().manual_seed(seed)

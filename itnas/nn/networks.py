@@ -53,16 +53,26 @@ class MacroNetwork(nn.Module):
         """The searched cells, in order."""
         return [module for module in self.stages if not isinstance(module, ResNetBlock)]
 
+    def prefix(self, x: Tensor, stop: int) -> Tensor:
+        """Map images ``[B, in_channels, H, W]`` to the input of module ``stop``."""
+        x = self.stem(x)
+        for module in self.stages[:stop]:
+            x = module(x)
+        return x
+
+    def suffix(self, x: Tensor, start: int) -> Tensor:
+        """Map the input of module ``start`` to logits ``[B, n_classes]``."""
+        for module in self.stages[start:]:
+            x = module(x)
+        return self.head(x)
+
     def head(self, x: Tensor) -> Tensor:
         """Map the last stage's output ``[B, 4C, H, W]`` to logits ``[B, n_classes]``."""
         return self.classifier(self.lastact(x).mean((2, 3)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images ``[B, in_channels, H, W]`` to logits ``[B, n_classes]``."""
-        x = self.stem(x)
-        for module in self.stages:
-            x = module(x)
-        return self.head(x)
+        return self.suffix(self.prefix(x, 0), 0)
 
 
 class Cell(nn.Module):

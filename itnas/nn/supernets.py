@@ -82,6 +82,10 @@ class NASBench201Supernet(MacroNetwork):
         """The searched cells, in order."""
         return [module for module in self.stages if isinstance(module, SuperCell)]
 
+    def module_of(self, cell: int) -> int:
+        """Return the position of a searched cell among the modules of ``stages``."""
+        return next(i for i, module in enumerate(self.stages) if module is self.supercells[cell])
+
     def with_importance(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return logits ``[B, n_classes]`` and the importance ``[cells, B or 1, choices, candidates]``, if there is one."""
         x = self.stem(x)
