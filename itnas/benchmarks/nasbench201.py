@@ -100,6 +100,11 @@ def count_name(dataset: str, split: str, epochs: int) -> str:
     return f"{_PREFIXES[dataset]}_{split}_n{'_e12' if epochs == 12 else ''}"
 
 
+def cost_name(quantity: str, dataset: str) -> str:
+    """Return the name of the column with parameters (``params``) or multiply-adds (``flop``), in millions."""
+    return f"{'params' if quantity == 'params' else 'flops'}_M_{_PREFIXES[dataset]}"
+
+
 def seconds_name(dataset: str, epochs: int) -> str:
     """Return the name of the column with the seconds of one training; ``c10`` alone means CIFAR-10's 25,000 images."""
     if (dataset, epochs) == ("cifar10-valid", 12):
@@ -290,15 +295,17 @@ class NASBench201Table:
 
     def params(self, arch: str, *, dataset: Dataset) -> float:
         """Return the number of parameters in millions; the classifier differs between data sets."""
-        return self._number(arch, f"params_M_{self._prefix(dataset)}", "parameters")
+        self._check_dataset(dataset)
+        return self._number(arch, cost_name("params", dataset), "parameters")
 
     def flops(self, arch: str, *, dataset: Dataset) -> float:
         """Return the multiply-adds of one image in millions."""
-        return self._number(arch, f"flops_M_{self._prefix(dataset)}", "FLOPs")
+        self._check_dataset(dataset)
+        return self._number(arch, cost_name("flop", dataset), "FLOPs")
 
     def train_seconds(self, arch: str, *, dataset: Dataset, epochs: Epochs) -> float:
         """Return the seconds that one training took, as the benchmark states them (evaluation not included)."""
-        self._prefix(dataset)
+        self._check_dataset(dataset)
         return self._number(arch, seconds_name(dataset, epochs), f"training seconds of {epochs} epochs")
 
     def evaluation_rows(self, archs: Iterable[str]) -> list[dict[str, Any]]:
@@ -339,10 +346,9 @@ class NASBench201Table:
             result["mean"][f"{dataset}/{split}"] = float(values.mean())
         return result
 
-    def _prefix(self, dataset: str) -> str:
+    def _check_dataset(self, dataset: str) -> None:
         if dataset not in SPLITS:
             raise NotInSource(f"NAS-Bench-201 has no data set {dataset!r}; choose one of {', '.join(SPLITS)}")
-        return _PREFIXES[dataset]
 
     def _number(self, arch: str, name: str, words: str) -> float:
         if name not in self._numbers:

@@ -53,7 +53,7 @@ def test_lookup_equals_an_independent_reader_for_every_column(real201: NASBench2
         assert real201.lookup(arch, **but(TEST, epochs=12)) == frame.loc[arch, "c10_test_e12"]
     np.testing.assert_array_equal(real201.column(**but(VALID, seed=999)), frame["c10_valid_999"].to_numpy())
     np.testing.assert_array_equal(
-        real201.lookup_many(frame.index[::-1], **TEST), frame["c10_test_mean"].to_numpy()[::-1]
+        real201.lookup_many(list(frame.index[::-1]), **TEST), frame["c10_test_mean"].to_numpy()[::-1]
     )
 
 
