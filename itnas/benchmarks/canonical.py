@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from itnas.benchmarks.nasbench201 import benchmark_order
+from itnas.benchmarks.schema201 import benchmark_order
 from itnas.errors import UserError
 from itnas.spaces.nasbench201 import EDGES, OPERATIONS, format_ops, isomorphism_class, parse
 

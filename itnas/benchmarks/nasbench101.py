@@ -1,7 +1,9 @@
 """Lookup in the NAS-Bench-101 table: 423,624 graphs on CIFAR-10, accuracies in percent.
 
-The table is one parquet file, ``<data root>/nas-bench-101/table.parquet``, with a row per graph in order of the
-official hash. It stores accuracies as the source does, as fractions; lookups return percent, as everywhere in itnas.
+The table is one parquet file, ``<data root>/nas-bench-101/table.parquet``. Its schema, version 1: a row per graph in
+order of the official ``hash``; ``n_vertices``, ``adj_bits``, ``ops`` (see :meth:`Graph.from_bits`), ``params``;
+accuracies ``{train,valid,test}_acc_{4,12,36,108}_{mean,0,1,2}`` as fractions, as the source has them; ``n_{epochs}``
+trainings; ``train_time_s_{epochs}_{repeat}``. Lookups return percent, as everywhere in itnas.
 """
 
 from __future__ import annotations

@@ -2,22 +2,20 @@
 
 The benchmarks' official files are pickles, which are programs: ``pickle.load`` runs whatever they ask for and holds all
 they build, 28 GB for NAS-Bench-201. This reader interprets the opcodes itself. Names are looked up in the allow-list
-:data:`CONSTRUCTORS` (builtin containers, ``collections``, numpy scalars, dtypes and arrays under old and new module
-names), whose entries are functions written here; any other name ends the reading with an error. A ``reduce`` function
-may replace each finished part of the data by what is needed of it; the part is then forgotten.
+of :mod:`itnas.benchmarks.plain`; any other name ends the reading with an error. A ``reduce`` function may replace each
+finished part of the data by what is needed of it; the part is then forgotten.
 """
 
 # ruff: noqa: ANN401 -- what a pickle holds has no static type
 from __future__ import annotations
 
-import re
 import struct
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import IO, Any
 
-import numpy as np
+from itnas.benchmarks.plain import CONSTRUCTORS, Array, BackReferenceError, Dtype, Name, PickleError, UnsafePickleError
 
 _FLOAT = struct.Struct(">d").unpack_from
 _U16, _U32, _I32, _U64 = (struct.Struct(code).unpack_from for code in ("<H", "<I", "<i", "<Q"))
@@ -25,107 +23,6 @@ _WINDOW = 1 << 20
 _MARGIN = 16  # bytes that an opcode with an argument of fixed size may need
 _UNSET = object()
 _MARK = object()
-
-
-class PickleError(Exception):
-    """A pickle that is damaged or is not plain data; the message is the end of a sentence."""
-
-
-class UnsafePickleError(PickleError):
-    """A pickle that names something outside the allow-list; nothing was executed."""
-
-
-class BackReferenceError(PickleError):
-    """A part that was already forgotten is referred to again; reading with ``keep=True`` succeeds."""
-
-
-class _Name:
-    """An allow-listed name on the stack; a pickle can neither call nor change it."""
-
-    __slots__ = ("construct",)
-
-    def __init__(self, construct: Callable[..., Any]) -> None:
-        self.construct = construct
-
-
-class _Dtype:
-    """A dtype while it is read: the code of a plain number or text, then its byte order."""
-
-    __slots__ = ("code", "order")
-
-    def __init__(self, code: object, align: object = False, copy: object = False) -> None:
-        if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?[biufcSU]\d{0,4}", code):
-            raise PickleError(f"holds a numpy dtype {code!r}, which is no plain number")
-        self.order, self.code = (code[0], code[1:]) if code[0] in "<>|=" else ("=", code)
-
-    def set_state(self, state: Any) -> None:
-        if state[1] not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
-            raise PickleError("holds a numpy dtype with fields, which is no plain number")
-        self.order = state[1]
-
-    def decode(self, raw: object) -> np.ndarray:
-        return np.frombuffer(_bytes(raw), np.dtype(self.order + self.code))
-
-
-class _Array:
-    """An array before its state is known."""
-
-    __slots__ = ()
-
-    def __init__(self, *_: object) -> None: ...
-
-    def from_state(self, state: Any) -> np.ndarray:
-        _, shape, dtype, fortran, raw = state
-        return dtype.decode(raw).reshape(shape, order="F" if fortran else "C")
-
-
-def _bytes(raw: object) -> bytes:
-    if isinstance(raw, str):  # Python 2 wrote bytes as text
-        return raw.encode("latin-1")
-    if not isinstance(raw, bytes):
-        raise PickleError("holds a numpy value without its bytes")
-    return raw
-
-
-def _scalar(dtype: _Dtype, raw: object) -> object:
-    return dtype.decode(raw)[0].item()
-
-
-def _from_buffer(raw: object, dtype: _Dtype, shape: Any, order: Any) -> np.ndarray:
-    return dtype.decode(raw).reshape(shape, order="F" if order == "F" else "C")
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise PickleError(f"encodes bytes as {encoding!r}")
-    return text.encode("latin-1")
-
-
-def _mapping(*arguments: Any) -> dict:
-    """Stand in for dict, OrderedDict and defaultdict (whose factory is a name and is dropped)."""
-    items = [argument for argument in arguments if not isinstance(argument, _Name)]
-    return dict(items[0]) if items else {}
-
-
-def _both(
-    modules: tuple[str, str], entries: dict[str, Callable[..., Any]]
-) -> dict[tuple[str, str], Callable[..., Any]]:
-    return {(module, name): construct for module in modules for name, construct in entries.items()}
-
-
-CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {
-    **_both(("builtins", "__builtin__"), {"dict": _mapping, "list": list, "tuple": tuple, "set": set}),
-    **_both(("builtins", "__builtin__"), {"frozenset": frozenset, "int": int, "long": int, "float": float}),
-    **_both(("builtins", "__builtin__"), {"bool": bool, "str": str, "unicode": str}),
-    **_both(("builtins", "__builtin__"), {"bytes": lambda *arguments: _bytes(arguments[0]) if arguments else b""}),
-    **{("collections", name): _mapping for name in ("OrderedDict", "defaultdict", "Counter")},
-    ("_codecs", "encode"): _encode,
-    ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): _Array,
-    **_both(("numpy.core.multiarray", "numpy._core.multiarray"), {"scalar": _scalar, "_reconstruct": _Array}),
-    **_both(("numpy.core.numeric", "numpy._core.numeric"), {"_frombuffer": _from_buffer}),
-}
-"""What a pickle may name, and what is done here in its place."""
 
 
 class _Kept:
@@ -375,7 +272,7 @@ class PickleReader:
             raise UnsafePickleError(
                 f"asks for {module}.{name}, which is not plain data; it was refused and nothing was run"
             )
-        self._push(_Name(construct))
+        self._push(Name(construct))
 
     def _global(self) -> None:
         module = self._line()
@@ -388,16 +285,16 @@ class PickleReader:
     def _call(self) -> None:
         """REDUCE and NEWOBJ: apply an allow-listed constructor."""
         arguments, name = self._stack.pop(), self._stack.pop()
-        if type(name) is not _Name or type(arguments) is not tuple:
+        if type(name) is not Name or type(arguments) is not tuple:
             raise UnsafePickleError("calls something that is not an allow-listed constructor; it was refused")
         self._push(name.construct(*arguments))
 
     def _build(self) -> None:
         state = self._stack.pop()
         target = self._stack[-1]
-        if isinstance(target, _Dtype):
+        if isinstance(target, Dtype):
             target.set_state(state)
-        elif isinstance(target, _Array):
+        elif isinstance(target, Array):
             value = target.from_state(state)
             self._stack[-1] = value
             self._recent[:] = [value if entry is target else entry for entry in self._recent]

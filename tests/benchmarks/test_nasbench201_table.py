@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from itnas.benchmarks import MissingValue, NASBench201Table, NotInSource, data_root
-from itnas.benchmarks.nasbench201 import REPORTED, column_name
+from itnas.benchmarks.nasbench201 import REPORTED
+from itnas.benchmarks.schema201 import column_name
 from itnas.errors import UserError
 from itnas.spaces.nasbench201 import isomorphism_class
 

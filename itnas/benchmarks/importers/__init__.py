@@ -16,9 +16,10 @@ import numpy as np
 from itnas.benchmarks.importers import csvfile, nasbench101, naslib, nats
 from itnas.benchmarks.importers.cells import Cells, SourceError
 from itnas.benchmarks.nasbench101 import GRAPHS, NASBench101Table
-from itnas.benchmarks.nasbench201 import CELLS, COLUMNS, NASBench201Table, column_name
+from itnas.benchmarks.nasbench201 import NASBench201Table
 from itnas.benchmarks.pickles import PickleError
 from itnas.benchmarks.progress import progress
+from itnas.benchmarks.schema201 import CELLS, COLUMNS, column_name
 from itnas.benchmarks.tables import Provenance, Source, write_table
 from itnas.benchmarks.tfrecord import is_tfrecord
 from itnas.errors import UserError
@@ -89,7 +90,10 @@ def import_files(
     if target.exists() and not force:
         raise _exists(target)
     provenance = Provenance(part.benchmark, part.version, tuple(sources), part.seen, part.notes)
-    return target, write_table(target, part.columns, provenance)
+    try:
+        return target, write_table(target, part.columns, provenance)
+    except OSError as error:
+        raise UserError(f"cannot write {target} ({error.strerror or error}); nothing was imported") from None
 
 
 def recognise(path: Path) -> Format:
@@ -156,6 +160,8 @@ def _read(path: Path, kind: Format, split: str | None) -> _Part:
             return _readers[kind](path, advance, split)
         except (SourceError, PickleError) as error:
             raise UserError(f"{path} {error}; nothing was imported") from None
+        except OSError as error:
+            raise UserError(f"cannot read {path} ({error.strerror or error}); nothing was imported") from None
 
 
 def _read_cells(cells: Cells, version: str) -> _Part:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from itnas.benchmarks.nasbench201 import (
+from itnas.benchmarks.schema201 import (
     CELLS,
     COLUMNS,
     EPOCHS,

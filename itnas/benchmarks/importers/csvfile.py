@@ -15,14 +15,15 @@ from itnas.benchmarks.importers.nasbench101 import REPEATS
 from itnas.benchmarks.nasbench101 import COLUMNS as GRAPH_ACCURACIES
 from itnas.benchmarks.nasbench101 import EPOCHS as GRAPH_EPOCHS
 from itnas.benchmarks.nasbench101 import KEYS, count_name, seconds_name
-from itnas.benchmarks.nasbench201 import COLUMNS as CELL_ACCURACIES
-from itnas.benchmarks.nasbench201 import benchmark_order
+from itnas.benchmarks.schema201 import COLUMNS as CELL_ACCURACIES
+from itnas.benchmarks.schema201 import benchmark_order
 from itnas.errors import UserError
 
-GRAPH_NUMBERS = frozenset(
-    [*GRAPH_ACCURACIES, "params"]
-    + [count_name(epochs) for epochs in GRAPH_EPOCHS]
-    + [seconds_name(epochs, repeat) for epochs in GRAPH_EPOCHS for repeat in range(REPEATS)]
+COUNTS = frozenset(count_name(epochs) for epochs in GRAPH_EPOCHS)
+GRAPH_NUMBERS = (
+    frozenset([*GRAPH_ACCURACIES, "params"])
+    | COUNTS
+    | {seconds_name(epochs, repeat) for epochs in GRAPH_EPOCHS for repeat in range(REPEATS)}
 )
 """Columns of numbers that a NAS-Bench-101 table can have."""
 
@@ -88,7 +89,10 @@ def _graphs(table: pa.Table) -> Columns:
         result[name] = _numbers(table, name).astype(kind)
     result["ops"] = ops = [text or "" for text in table["ops"].to_pylist()]
     for row in range(0, len(digests), max(1, len(digests) // 1000)):  # a hash that is wrong is wrong everywhere
-        graph = Graph.from_bits(int(result["n_vertices"][row]), int(result["adj_bits"][row]), ops[row])
+        try:
+            graph = Graph.from_bits(int(result["n_vertices"][row]), int(result["adj_bits"][row]), ops[row])
+        except (UserError, ValueError, IndexError):
+            raise SourceError(f"has an impossible graph for the hash {digests[row]}") from None
         if graph.hash() != digests[row]:
             raise SourceError(f"has the hash {digests[row]} for a graph with the hash {graph.hash()}")
     for name in table.column_names:
@@ -96,7 +100,8 @@ def _graphs(table: pa.Table) -> Columns:
             values = _numbers(table, name)
             if name in GRAPH_ACCURACIES and np.nanmax(values, initial=0) > 1:
                 raise SourceError(f"has values above 1 in the column {name}; NAS-Bench-101 accuracies are fractions")
-            result[name] = values
+            counted = name in COUNTS
+            result[name] = np.nan_to_num(values).astype(np.int8) if counted else values
     return result
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from itnas.benchmarks.importers.cells import DATASETS, Cells, SourceError
 from itnas.benchmarks.importers.nasbench101 import Graphs
-from itnas.benchmarks.nasbench201 import EPOCHS, benchmark_order, column_name, cost_name, seconds_name
 from itnas.benchmarks.pickles import BackReferenceError, PickleReader
+from itnas.benchmarks.schema201 import EPOCHS, benchmark_order, column_name, cost_name, seconds_name
 from itnas.benchmarks.tfrecord import Evaluation
 
 IMAGES: dict[str, dict[int, tuple[str, ...]]] = {

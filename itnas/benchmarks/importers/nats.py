@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO
 
 from itnas.benchmarks.importers.cells import Cells, SourceError
-from itnas.benchmarks.nasbench201 import benchmark_order
 from itnas.benchmarks.pickles import BackReferenceError, PickleError, PickleReader
+from itnas.benchmarks.schema201 import benchmark_order
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 """First object of a file that torch.save wrote before version 1.6."""
