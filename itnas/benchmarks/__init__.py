@@ -9,10 +9,12 @@ import os
 from pathlib import Path
 
 from itnas.benchmarks.errors import MissingValue, NotInSource
+from itnas.benchmarks.graphs import Graph
+from itnas.benchmarks.nasbench101 import NASBench101Table
 from itnas.benchmarks.nasbench201 import NASBench201Table
 from itnas.errors import UserError
 
-__all__ = ["MissingValue", "NASBench201Table", "NotInSource", "data_root"]
+__all__ = ["Graph", "MissingValue", "NASBench101Table", "NASBench201Table", "NotInSource", "data_root"]
 
 
 def data_root() -> Path | None:

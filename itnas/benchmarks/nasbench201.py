@@ -1,51 +1,40 @@
 """Lookup in the NAS-Bench-201 / NATS-Bench TSS table: 15,625 cells, accuracies in percent.
 
 Every query names data set, split, schedule and seed; none has a default. The table is one parquet file,
-``<data root>/nas-bench-201/table.parquet``, with a column per (data set, split, schedule, seed).
+``<data root>/nas-bench-201/table.parquet``; its columns are described in :mod:`itnas.benchmarks.schema201`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from itnas.benchmarks.errors import MissingValue, NotInSource
+from itnas.benchmarks.schema201 import (
+    CELLS,
+    COLUMNS,
+    ORDER_SHA256,
+    SEEDS,
+    SPLITS,
+    Dataset,
+    Epochs,
+    Key,
+    Seed,
+    Split,
+    column_name,
+    cost_name,
+    count_name,
+    seconds_name,
+)
 from itnas.benchmarks.tables import Provenance, open_parquet, read_columns, read_provenance
 from itnas.errors import UserError
 from itnas.spaces import nasbench201 as space
 
-Dataset = Literal["cifar10-valid", "cifar10", "cifar100", "imagenet16-120"]
-"""``cifar10-valid`` is trained on 25,000 images and only validates; ``cifar10`` is trained on 50,000 and only tests."""
-Split = Literal["valid", "test", "valtest"]
-"""``valtest`` is the union of both halves of the original test set."""
-Epochs = Literal[12, 200]
-"""Schedule, in epochs."""
-Seed = Literal["mean", 111, 777, 888, 999, "unnamed"]
-"""A training seed; ``"mean"`` over all trainings of the cell; ``"unnamed"``, one training whose seed the source hides.
-
-The 12-epoch schedule used 111 and 777, the 200-epoch schedule 777, 888 and (for 8,169 cells) 999.
-"""
-
-SPLITS: dict[str, tuple[str, ...]] = {
-    "cifar10-valid": ("valid",),
-    "cifar10": ("test",),
-    "cifar100": ("valid", "test", "valtest"),
-    "imagenet16-120": ("valid", "test", "valtest"),
-}
-"""Splits by data set. The two CIFAR-10 keys are different trainings, so each has one split only."""
-EPOCHS: tuple[int, ...] = get_args(Epochs)
-SEEDS: tuple[str | int, ...] = get_args(Seed)
-CELLS = 15_625
-ORDER_SHA256 = "83abc799e45cf34e9d2163654668ab998b9a54d01c39e72ca1f71f2cdf356d84"
-"""sha256 of the architecture strings in benchmark order, joined by newlines: checks every key of a table."""
 SINGLE_RUNS = ("c100_valid_888", "c100_test_888", "in16_valid_888", "in16_test_888")
 """Columns of a table without provenance that are extra single runs, not per-seed values: such a table is not asked."""
 REPORTED = {
@@ -57,7 +46,6 @@ REPORTED = {
     ("imagenet16-120", "test"): "imagenet16-120",
 }
 """The six numbers that papers report, ``(data set, split)``, and the benchmark's key for each."""
-_PREFIXES = {"cifar10-valid": "c10", "cifar10": "c10", "cifar100": "c100", "imagenet16-120": "in16"}
 
 
 class Rank(NamedTuple):
@@ -73,75 +61,6 @@ class Optimum(NamedTuple):
     value: float
     index: int
     arch: str
-
-
-def column_name(dataset: str, split: str, epochs: int, seed: str | int) -> str:
-    """Return the name of the column that holds a value, whether or not a file has it.
-
-    Raises:
-        NotInSource: the benchmark has no such combination; the message says which part and what to ask for instead.
-    """
-    if dataset not in SPLITS:
-        raise NotInSource(f"NAS-Bench-201 has no data set {dataset!r}; choose one of {', '.join(SPLITS)}")
-    if split not in SPLITS[dataset]:
-        raise NotInSource(_split_message(dataset, split))
-    if epochs not in EPOCHS:
-        raise NotInSource(f"NAS-Bench-201 has no schedule of {epochs!r} epochs; choose 12 or 200")
-    if seed not in SEEDS:
-        raise NotInSource(f"NAS-Bench-201 has no training seed {seed!r}; choose {', '.join(map(str, SEEDS))}")
-    stem = f"{_PREFIXES[dataset]}_{split}"
-    if epochs == 200:
-        return f"{stem}_{seed}"
-    return f"{stem}_e12" if seed == "mean" else f"{stem}_{seed}_e12"
-
-
-def count_name(dataset: str, split: str, epochs: int) -> str:
-    """Return the name of the column that counts the trainings behind a mean."""
-    return f"{_PREFIXES[dataset]}_{split}_n{'_e12' if epochs == 12 else ''}"
-
-
-def seconds_name(dataset: str, epochs: int) -> str:
-    """Return the name of the column with the seconds of one training; ``c10`` alone means CIFAR-10's 25,000 images."""
-    if (dataset, epochs) == ("cifar10-valid", 12):
-        return "c10_traincost_e12_s"
-    return f"train_time_{epochs}e_s_{_PREFIXES[dataset]}{'_50k' if dataset == 'cifar10' else ''}"
-
-
-def _split_message(dataset: str, split: str) -> str:
-    if (dataset, split) == ("cifar10", "valid"):
-        return (
-            "data set 'cifar10' has no split 'valid': its networks were trained on all 50,000 training images;"
-            " ask for 'cifar10-valid'"
-        )
-    if (dataset, split) == ("cifar10-valid", "test"):
-        return (
-            "data set 'cifar10-valid' has no split 'test': a search selects on its validation;"
-            " the test accuracy that is reported is that of data set 'cifar10'"
-        )
-    return f"data set {dataset!r} has no split {split!r}; choose one of {', '.join(SPLITS[dataset])}"
-
-
-_Key = tuple[str, str, int, str | int]
-COLUMNS: dict[str, _Key] = {
-    column_name(dataset, split, epochs, seed): (dataset, split, epochs, seed)
-    for dataset, splits in SPLITS.items()
-    for split, epochs, seed in product(splits, EPOCHS, SEEDS)
-}
-"""Every value column that a table can have, and the query it answers."""
-
-
-@lru_cache(maxsize=1)
-def benchmark_order() -> tuple[str, ...]:
-    """Return the 15,625 architecture strings in the benchmark's order.
-
-    The authors shuffled the cells, enumerated in counting order, with Python's generator and seed 88 (AutoDL-Projects
-    ``traverse_net``); the result is checked against the order stored in the official files by a checksum.
-    """
-    order = list(range(CELLS))
-    random.Random(88).shuffle(order)
-    archs = tuple(space.format_ops(space.all_cells()[i]) for i in order)
-    assert hashlib.sha256("\n".join(archs).encode()).hexdigest() == ORDER_SHA256
-    return archs
 
 
 class NASBench201Table:
@@ -162,7 +81,7 @@ class NASBench201Table:
         """The 15,625 architecture strings in index order."""
         self._index = {arch: index for index, arch in enumerate(self.archs)}
         self._numbers: dict[str, np.ndarray] = columns
-        self._columns: dict[_Key, np.ndarray] = {key: columns[name] for name, key in COLUMNS.items() if name in columns}
+        self._columns: dict[Key, np.ndarray] = {key: columns[name] for name, key in COLUMNS.items() if name in columns}
 
     @classmethod
     def open(cls, root_or_path: str | Path) -> NASBench201Table:
@@ -290,15 +209,17 @@ class NASBench201Table:
 
     def params(self, arch: str, *, dataset: Dataset) -> float:
         """Return the number of parameters in millions; the classifier differs between data sets."""
-        return self._number(arch, f"params_M_{self._prefix(dataset)}", "parameters")
+        self._check_dataset(dataset)
+        return self._number(arch, cost_name("params", dataset), "parameters")
 
     def flops(self, arch: str, *, dataset: Dataset) -> float:
         """Return the multiply-adds of one image in millions."""
-        return self._number(arch, f"flops_M_{self._prefix(dataset)}", "FLOPs")
+        self._check_dataset(dataset)
+        return self._number(arch, cost_name("flop", dataset), "FLOPs")
 
     def train_seconds(self, arch: str, *, dataset: Dataset, epochs: Epochs) -> float:
         """Return the seconds that one training took, as the benchmark states them (evaluation not included)."""
-        self._prefix(dataset)
+        self._check_dataset(dataset)
         return self._number(arch, seconds_name(dataset, epochs), f"training seconds of {epochs} epochs")
 
     def evaluation_rows(self, archs: Iterable[str]) -> list[dict[str, Any]]:
@@ -339,10 +260,9 @@ class NASBench201Table:
             result["mean"][f"{dataset}/{split}"] = float(values.mean())
         return result
 
-    def _prefix(self, dataset: str) -> str:
+    def _check_dataset(self, dataset: str) -> None:
         if dataset not in SPLITS:
             raise NotInSource(f"NAS-Bench-201 has no data set {dataset!r}; choose one of {', '.join(SPLITS)}")
-        return _PREFIXES[dataset]
 
     def _number(self, arch: str, name: str, words: str) -> float:
         if name not in self._numbers:

@@ -1,4 +1,4 @@
-"""The parquet tables of a data folder: versioned schema, provenance inside the file, atomic writing, checked reading."""
+"""The parquet tables of a data folder: versioned schema, provenance in the file, atomic writing, checked reading."""
 
 from __future__ import annotations
 
@@ -134,6 +134,12 @@ def read_provenance(file: pq.ParquetFile, path: Path) -> Provenance | None:
         version = values.get("schema_version") if isinstance(values := _json_or_none(text), dict) else None
         hint = "upgrade itnas" if isinstance(version, int) and version > SCHEMA_VERSION else "import the file again"
         raise UserError(f"{path} holds provenance that cannot be read (schema version {version}); {hint}") from None
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file as hex digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def content_sha256(columns: Mapping[str, np.ndarray | list[str]]) -> str:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from itnas.benchmarks import MissingValue, NASBench201Table, NotInSource, data_root
-from itnas.benchmarks.nasbench201 import REPORTED, column_name
+from itnas.benchmarks.nasbench201 import REPORTED
+from itnas.benchmarks.schema201 import column_name
 from itnas.errors import UserError
 from itnas.spaces.nasbench201 import isomorphism_class
 
@@ -53,7 +54,7 @@ def test_lookup_equals_an_independent_reader_for_every_column(real201: NASBench2
         assert real201.lookup(arch, **but(TEST, epochs=12)) == frame.loc[arch, "c10_test_e12"]
     np.testing.assert_array_equal(real201.column(**but(VALID, seed=999)), frame["c10_valid_999"].to_numpy())
     np.testing.assert_array_equal(
-        real201.lookup_many(frame.index[::-1], **TEST), frame["c10_test_mean"].to_numpy()[::-1]
+        real201.lookup_many(list(frame.index[::-1]), **TEST), frame["c10_test_mean"].to_numpy()[::-1]
     )
 
 
