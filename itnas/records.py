@@ -201,7 +201,9 @@ def read_results(results: Path, tables: Iterable[str] = tuple(TABLES)) -> Record
         UserError: the folder does not exist, holds no finished run, or holds a damaged one.
     """
     if not results.is_dir():
-        raise UserError(f"results folder {results} does not exist; run `tox -e reproduce-nb201` first or name another folder")
+        raise UserError(
+            f"results folder {results} does not exist; run `tox -e reproduce-nb201` first or name another folder"
+        )
     tables = tuple(tables)
     rows: list[dict[str, Any]] = []
     metas: dict[str, dict[str, Any]] = {}

@@ -1,0 +1,225 @@
+"""The configuration of one search, and the presets: named values of it, not code paths.
+
+Everything a result depends on is a field here and enters the run id; where to write, which device and how to display are
+not. Published schedules differ by method, so a preset maps (space, method) to a configuration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from itnas.errors import UserError
+from itnas.nn.networks import NetworkConfig
+from itnas.optimizers import MethodConfig, check_method, default_config
+from itnas.optimizers.base import AdamConfig, SGDConfig
+from itnas.optimizers.darts import DARTSConfig
+from itnas.optimizers.it_nas import ITNASConfig
+from itnas.optimizers.rlnas import RLNASConfig
+from itnas.spaces import get_space
+
+PRESETS = ("digits", "cifar10-small", "paper")
+"""Names of the presets."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images are searched on."""
+
+    dataset: str = "digits"
+    """`digits` (embedded) or `cifar10` (from ITNAS_DATA)."""
+    split: Literal["embedded", "benchmark", "halves"] = "embedded"
+    """How the training images are halved: `benchmark` = NAS-Bench-201's split file; `halves` = first and last 25,000."""
+    image_size: int = 12
+    """Pixels a side; CIFAR-10 is reduced by area mean."""
+    per_half: int | None = None
+    """Images of each half, stratified with a fixed seed that is independent of the search seed; None takes all."""
+
+
+@dataclass(frozen=True)
+class DiscretizationConfig:
+    """Protocol of the discretization accuracy (AGNAS section 6.1; what the paper leaves open is a field)."""
+
+    bn: Literal["recalib", "eval", "train"] = "recalib"
+    """BatchNorm: statistics re-estimated for the discretized supernet, the search's running ones, or the batch's."""
+    weight: Literal["one", "keep"] = "one"
+    """Factor of the kept operation: 1, or its own alpha or gate."""
+    gate: Literal["full", "masked"] = "full"
+    """With weight `keep`: gates computed from all candidates, or with the pruned ones zeroed."""
+    max_images: int = 10_000
+    """At most this many images of the validation half."""
+    recalibration_images: int = 400
+    """Training images (augmented once, the same for all) for re-estimating BatchNorm statistics."""
+    enabled: bool = True
+    """Whether to measure at all."""
+
+    def describe(self, split: str) -> str:
+        """Return the protocol as the text that records carry."""
+        images = f" recalib_images={self.recalibration_images}" if self.bn == "recalib" else ""
+        return f"bn={self.bn} weight={self.weight} gate={self.gate} split={split}{images}"
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What a derived cell is worth: looked up in the benchmark's table, or trained from scratch."""
+
+    kind: Literal["auto", "table", "trained"] = "auto"
+    """`auto` looks up when ITNAS_DATA holds the table, else trains; resolved before the run id is made."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Training seeds of stand-alone networks; separate from the search seed."""
+    epochs: int = 20
+    """Epochs of stand-alone training."""
+    batch_size: int = 64
+    """Batch size of stand-alone training."""
+    weights: SGDConfig = field(default_factory=lambda: SGDConfig(lr=0.1, lr_min=0.0, weight_decay=5e-4, nesterov=True))
+    """Optimizer of stand-alone training."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """One search: space, method, data, seed and every setting a result depends on."""
+
+    space: str
+    """Search space."""
+    method: str
+    """Method."""
+    preset: str
+    """Name of the preset the settings come from."""
+    seed: int
+    """Search seed: initial weights, batches, augmentation, sampling."""
+    epochs: int
+    """Epochs of supernet training."""
+    batch_size: int
+    """Batch size of supernet training."""
+    optimizer: MethodConfig
+    """The method's own settings."""
+    network: NetworkConfig
+    """Size of supernet and stand-alone networks."""
+    data: DataConfig
+    """Images."""
+    discretization: DiscretizationConfig = field(default_factory=DiscretizationConfig)
+    """Protocol of discretization accuracy."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How derived cells are evaluated."""
+    score_images: int | None = None
+    """Validation images on which scores are measured after every epoch but the last, which always uses all; None: all."""
+    determinism: Literal["exact", "seeded", "fast"] = "exact"
+    """`exact`: deterministic kernels, resume is bit-identical; `seeded`: seeded only; `fast`: and cuDNN may benchmark."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON types."""
+        return dataclasses.asdict(self)
+
+
+def make_config(space: str, method: str, preset: str, seed: int, *, smoke: bool = False) -> SearchConfig:
+    """Return the configuration of a preset.
+
+    Args:
+        space: name of a search space.
+        method: name of a method.
+        preset: one of ``PRESETS``.
+        seed: search seed.
+        smoke: shrink it to seconds, to see that everything runs; such runs are labelled ``<preset>-smoke``.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    get_space(space)
+    check_method(method)
+    if preset not in PRESETS:
+        raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    config = {"digits": _digits, "cifar10-small": _cifar10_small, "paper": _paper}[preset](space, method, seed)
+    if method == "random":
+        config = replace(config, epochs=0)
+    return _smoke(config) if smoke else config
+
+
+def _tuned(config: MethodConfig, lr: float, alpha_lr: float) -> MethodConfig:
+    """Return ``config`` with the learning rates of a short schedule."""
+    config = replace(config, weights=replace(config.weights, lr=lr))
+    if isinstance(config, DARTSConfig):
+        config = replace(config, alphas=replace(config.alphas, lr=alpha_lr))
+    return config
+
+
+def _digits(space: str, method: str, seed: int) -> SearchConfig:
+    return SearchConfig(
+        space=space,
+        method=method,
+        preset="digits",
+        seed=seed,
+        epochs=30,
+        batch_size=32,
+        optimizer=_tuned(default_config(method), lr=0.1, alpha_lr=3e-3),
+        network=NetworkConfig(channels=8, cells_per_stage=1),
+        data=DataConfig(),
+        discretization=DiscretizationConfig(max_images=400, recalibration_images=200),
+        score_images=400,
+    )
+
+
+def _cifar10_small(space: str, method: str, seed: int) -> SearchConfig:
+    return SearchConfig(
+        space=space,
+        method=method,
+        preset="cifar10-small",
+        seed=seed,
+        epochs=25,
+        batch_size=64,
+        optimizer=_tuned(default_config(method), lr=0.1, alpha_lr=3e-3),
+        network=NetworkConfig(channels=8, cells_per_stage=1),
+        data=DataConfig("cifar10", "benchmark", 16, 10_000),
+        discretization=DiscretizationConfig(max_images=2_000, recalibration_images=500),
+        score_images=1_000,
+    )
+
+
+def _paper(space: str, method: str, seed: int) -> SearchConfig:
+    optimizer = default_config(method)
+    epochs = {"darts-pt": 100, "darts-pt-fix-alpha": 100, "rlnas": 250}.get(method, 50)
+    if isinstance(optimizer, RLNASConfig):
+        optimizer = replace(optimizer, weights=SGDConfig(nesterov=True, weight_decay=5e-4, grad_clip=None))
+    return SearchConfig(
+        space=space,
+        method=method,
+        preset="paper",
+        seed=seed,
+        epochs=epochs,
+        batch_size=64,
+        optimizer=optimizer,
+        network=NetworkConfig(channels=16, cells_per_stage=5),
+        data=DataConfig("cifar10", "benchmark" if method in ("random", "rlnas") else "halves", 32),
+        discretization=DiscretizationConfig(recalibration_images=5_000),
+        evaluation=EvaluationConfig(epochs=200, batch_size=256, weights=SGDConfig(0.1, 0.0, 0.9, True, 5e-4, None)),
+    )
+
+
+def _smoke(config: SearchConfig) -> SearchConfig:
+    """Shrink to two epochs, small data and a small network; a DARTS-PT decision is followed by one tuning epoch."""
+    optimizer = config.optimizer
+    if hasattr(optimizer, "tune_epochs_between"):
+        optimizer = replace(optimizer, tune_epochs_between=1)  # pyright: ignore[reportCallIssue]
+    data = config.data if config.data.split == "embedded" else replace(config.data, image_size=8, per_half=200)
+    return replace(
+        config,
+        preset=f"{config.preset}-smoke",
+        epochs=min(config.epochs, 2),
+        optimizer=optimizer,
+        network=NetworkConfig(channels=4, cells_per_stage=1),
+        data=data,
+        discretization=replace(config.discretization, max_images=200, recalibration_images=100),
+        evaluation=replace(config.evaluation, seeds=(0,), epochs=1),
+    )
+
+
+__all__ = [
+    "PRESETS",
+    "AdamConfig",
+    "DataConfig",
+    "DiscretizationConfig",
+    "EvaluationConfig",
+    "ITNASConfig",
+    "SearchConfig",
+    "make_config",
+]

@@ -1,0 +1,91 @@
+"""What derived cells are worth: the benchmark's table where there is one, else stand-alone networks trained from scratch.
+
+Nothing here is seen by a method: it runs after the choice is made, and only its records know the test accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from itnas.benchmarks.nasbench201 import NASBench201Table
+from itnas.config import EvaluationConfig, SearchConfig
+from itnas.data.images import Dataset, Loader
+from itnas.errors import UserError
+from itnas.nn.networks import build_network
+from itnas.optimizers.base import evaluate
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Where accuracies of derived cells come from."""
+
+    kind: str
+    """`table` or `trained`."""
+    table: NASBench201Table | None
+
+    def describe(self) -> dict[str, Any] | None:
+        """Return name and checksum of the table, or None."""
+        return None if self.table is None else {"name": self.table.name, "sha256": self.table.sha256}
+
+
+def find_truth(config: EvaluationConfig, root: Path | None) -> Truth:
+    """Resolve `auto`: the table if ``root`` holds it, else training.
+
+    Raises:
+        UserError: the table is demanded and missing, or present and damaged.
+    """
+    path = None if root is None else root / "nas-bench-201" / "table.parquet"
+    if config.kind == "trained" or (config.kind == "auto" and (path is None or not path.exists())):
+        return Truth("trained", None)
+    if path is None:
+        raise UserError("evaluation by table needs the data folder; set ITNAS_DATA or evaluate with kind `trained`")
+    return Truth("table", NASBench201Table.open(path))
+
+
+def train_network(genotype: str, config: SearchConfig, data: Dataset, seed: int, device: str) -> dict[str, float]:
+    """Train the stand-alone network of ``genotype`` on the training part; return valid and test accuracy (percent)."""
+    settings = config.evaluation
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    network = build_network(genotype, config.network, data.info.channels, data.info.n_classes)
+    network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    train, valid, test = (
+        Loader(part, data.info, settings.batch_size, generator, device) for part in (data.train, data.valid, data.test)
+    )
+    sgd = settings.weights
+    optimizer = torch.optim.SGD(
+        network.parameters(), sgd.lr, sgd.momentum, weight_decay=sgd.weight_decay, nesterov=sgd.nesterov
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs, sgd.lr_min)
+    for _ in range(settings.epochs):
+        network.train()
+        for images, labels in train:
+            optimizer.zero_grad()
+            F.cross_entropy(network(images), labels).backward()
+            if sgd.grad_clip is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), sgd.grad_clip)
+            optimizer.step()
+        schedule.step()
+    return {"valid": evaluate(network, valid)[1], "test": evaluate(network, test)[1]}
+
+
+def trained_rows(genotypes: Iterable[str], config: SearchConfig, data: Dataset, device: str) -> list[dict[str, Any]]:
+    """Return rows of the record's table `evaluation` from training every genotype with every evaluation seed."""
+    rows: list[dict[str, Any]] = []
+    for genotype in dict.fromkeys(genotypes):
+        runs = {seed: train_network(genotype, config, data, seed, device) for seed in config.evaluation.seeds}
+        for split in ("valid", "test"):
+            values = {str(seed): result[split] for seed, result in runs.items()}
+            common = {"genotype": genotype, "kind": "trained", "dataset": data.info.name, "split": split}
+            common["epochs"] = config.evaluation.epochs
+            rows.append({**common, "seed": "mean", "value": float(np.mean(list(values.values()))), "n": len(values)})
+            rows += [{**common, "seed": seed, "value": value, "n": 1} for seed, value in values.items()]
+    return rows

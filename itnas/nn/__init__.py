@@ -1,0 +1,1 @@
+"""The torch modules that supernets and stand-alone networks are made of."""

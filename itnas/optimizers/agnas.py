@@ -1,0 +1,42 @@
+"""AGNAS: attention-guided architecture search (Sun et al., ICML 2022).
+
+A channel-attention module on every edge is trained with the weights on the training half alone; the importance of an
+operation is the mean gate of its channels over the validation half. The NAS-Bench-201 code was not released: defaults
+follow the released DARTS-space code and the specification's section 2.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from itnas.nn.mixing import ChannelAttention, Mixing, MixingFactory
+from itnas.optimizers.attention import AttentionConfig, AttentionOptimizer
+from itnas.spaces.base import SearchSpace
+
+
+@dataclass(frozen=True)
+class AGNASConfig(AttentionConfig):
+    """AGNAS."""
+
+    reduction: int | Literal["num_ops"] = 8
+    """Hidden width of the module is m C / reduction; `num_ops` makes it C."""
+    channel_sum: bool = False
+    """Sum the gates over channels, as the paper writes it; late stages with more channels then dominate."""
+
+
+class AGNAS(AttentionOptimizer):
+    """Mixing: channel attention per edge. Step: single level. Selection: largest mean gate."""
+
+    score_kind: ClassVar[str] = "gate"
+    config: AGNASConfig
+
+    def make_mixing(self, search_space: SearchSpace) -> MixingFactory:
+        """Every edge of every cell has its own module."""
+
+        def make(cell: int, stage: int, edges: tuple[int, ...], n_candidates: int, channels: int) -> Mixing:
+            return ChannelAttention(
+                edges, n_candidates, channels, reduction=self.config.reduction, channel_sum=self.config.channel_sum
+            )
+
+        return make

@@ -1,0 +1,73 @@
+"""What AGNAS and IT-NAS share: single-level training, and importance read from attention on the validation half."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from itnas.data.images import Loader
+from itnas.nn.networks import NetworkConfig
+from itnas.optimizers.base import MethodConfig, Optimizer
+
+
+@dataclass(frozen=True)
+class AttentionConfig(MethodConfig):
+    """How the importance of candidates is read from a trained supernet with attention modules."""
+
+    exclude_none: bool = True
+    """The method's own rule: whether the headline cell may not choose `none`. Both variants are always recorded."""
+    aggregate: Literal["mean", "sum", "last_stage"] = "mean"
+    """Over the cells at whose edge the importance is measured: mean, sum, or mean of the last stage's cells."""
+    importance_bn: Literal["eval", "train"] = "eval"
+    """BatchNorm in the importance pass: running statistics, or batch statistics (running ones are restored)."""
+    importance_transform: Literal["clean", "train"] = "clean"
+    """Validation images of the importance pass: clean, or augmented as in AGNAS's released code."""
+
+
+class AttentionOptimizer(Optimizer):
+    """Trains weights and attention together on the training half; scores are mean importance over validation images."""
+
+    config: AttentionConfig
+
+    def __init__(
+        self, config: AttentionConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"
+    ):
+        super().__init__(config, network, device)
+        self.importance: np.ndarray | None = None
+
+    @torch.no_grad()
+    def validate(self, valid: Loader) -> tuple[float, float]:
+        """Pass once over the validation half; measure loss, accuracy, and the importance per cell, choice and candidate."""
+        buffers = {name: value.clone() for name, value in self.graph.named_buffers()}
+        self.graph.train(self.config.importance_bn == "train")
+        total: torch.Tensor | None = None
+        loss, hits, n = torch.zeros((), device=self.device), torch.zeros((), device=self.device), len(valid.images)
+        for images, labels in iter(valid) if self.config.importance_transform == "train" else valid.clean():
+            logits, importance = self.graph.with_importance(images)
+            assert importance is not None
+            part = importance.double().sum(1)
+            total = part if total is None else total + part
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+            hits += (logits.argmax(1) == labels).sum()
+        for name, value in self.graph.named_buffers():
+            value.copy_(buffers[name])
+        assert total is not None, "the validation half is empty"
+        self.importance = (total / n).cpu().numpy()
+        return loss.item() / n, 100 * hits.item() / n
+
+    def cell_scores(self) -> dict[str, np.ndarray]:
+        """Return the importance of the last :meth:`validate` per cell, ``[cell, choice, candidate]``."""
+        if self.importance is None:
+            raise RuntimeError("scores are measured by validate(), which was not called yet")
+        return {"edges": self.importance}
+
+    def scores(self) -> dict[str, np.ndarray]:
+        """Return the importance aggregated over cells as configured."""
+        cells = self.cell_scores()["edges"]
+        if self.config.aggregate == "last_stage":
+            cells = cells[-self.network.cells_per_stage :]
+        return {"edges": cells.sum(0) if self.config.aggregate == "sum" else cells.mean(0)}

@@ -1,0 +1,146 @@
+"""DARTS: softmax alphas trained on the validation half, first or second order (Liu et al., ICLR 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from itnas.nn.mixing import Alphas, Mixing, MixingFactory, SoftmaxMixing
+from itnas.nn.networks import NetworkConfig
+from itnas.optimizers.base import AdamConfig, Batch, MethodConfig, Optimizer, StepResult
+from itnas.spaces.base import SearchSpace
+
+
+@dataclass(frozen=True)
+class DARTSConfig(MethodConfig):
+    """DARTS."""
+
+    alphas: AdamConfig = field(default_factory=AdamConfig)
+    """Optimizer of the architecture parameters."""
+    order: Literal[1, 2] = 1
+    """1: the gradient of L_val at the current weights; 2: at the weights after one virtual step (DARTS eq. 7 and 8)."""
+    alpha_step: Literal["first", "last"] = "first"
+    """Whether the alpha step precedes the weight step (DARTS, DARTS-PT) or follows it (NAS-Bench-201's DARTS-V1)."""
+
+
+class DARTS(Optimizer):
+    """Alternates Adam on alphas (validation batch) and SGD on weights (training batch); reads the alphas."""
+
+    score_kind: ClassVar[str] = "alpha"
+    reads_valid_batches: bool = True
+    config: DARTSConfig
+
+    def __init__(self, config: DARTSConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"):
+        super().__init__(config, network, device)
+
+    def make_mixing(self, search_space: SearchSpace) -> MixingFactory:
+        """Every cell's edges mix by the same alphas."""
+        choices = search_space.groups["edges"]
+        self.alphas = Alphas(len(choices), len(choices[0].candidates))
+        self.architectural_weights = [self.alphas.logits]
+        adam = self.config.alphas
+        self.arch_optimizer = torch.optim.Adam(
+            self.architectural_weights, adam.lr, (adam.beta1, adam.beta2), weight_decay=adam.weight_decay
+        )
+
+        def make(cell: int, stage: int, edges: tuple[int, ...], n_candidates: int, channels: int) -> Mixing:
+            return SoftmaxMixing(edges, self.alphas)
+
+        return make
+
+    def step(self, data_train: Batch, data_val: Batch | None) -> StepResult:
+        """One alpha step and one weight step, in the configured order."""
+        assert data_val is not None, "DARTS trains its alphas on validation batches"
+        if self.config.alpha_step == "first":
+            logits_val, loss_val = self.alpha_step(data_train, data_val)
+            logits, loss = self.weight_step(data_train)
+        else:
+            logits, loss = self.weight_step(data_train)
+            logits_val, loss_val = self.alpha_step(data_train, data_val)
+        return logits, logits_val, loss, loss_val
+
+    def alpha_step(self, data_train: Batch, data_val: Batch) -> tuple[Tensor, Tensor]:
+        """Take one Adam step on the alphas; return logits and loss of the validation batch."""
+        if self.config.order == 1:
+            logits = self.graph(data_val[0])
+            loss = F.cross_entropy(logits, data_val[1])
+            gradients = torch.autograd.grad(loss, self.architectural_weights)
+        else:
+            gradients, logits, loss = second_order_gradient(
+                self.graph,
+                self.weight_parameters(),
+                self.architectural_weights,
+                self.op_optimizer,
+                data_train,
+                data_val,
+            )
+        for parameter, gradient in zip(self.architectural_weights, gradients, strict=True):
+            parameter.grad = gradient
+        self.arch_optimizer.step()
+        return logits.detach(), loss.detach()
+
+    def scores(self) -> dict[str, np.ndarray]:
+        """Return softmax(alpha)."""
+        return {"edges": self.alphas.weights().detach().double().cpu().numpy()}
+
+    def get_checkpointables(self) -> dict[str, Any]:
+        """Return the base's and Adam's state; the alphas are parameters of the supernet."""
+        return {**super().get_checkpointables(), "arch_optimizer": self.arch_optimizer}
+
+
+def second_order_gradient(
+    model: nn.Module,
+    weights: Sequence[nn.Parameter],
+    alphas: Sequence[Tensor],
+    sgd: torch.optim.Optimizer,
+    data_train: Batch,
+    data_val: Batch,
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Return the unrolled gradient of L_val with respect to the alphas, and the validation logits and loss at w'.
+
+    With xi the learning rate and m the momentum buffer: w' = w - xi (mu m + grad_w L_tr(w) + lambda w); the gradient is
+    grad_alpha L_val(w') - xi [grad_alpha L_tr(w+) - grad_alpha L_tr(w-)] / (2 eps) with w± = w ± eps v,
+    v = grad_w' L_val(w') and eps = 0.01 / |v| (DARTS eq. 7 and 8). The weights are restored bit by bit; the virtual step's
+    forward leaves no trace in the BatchNorm statistics.
+    """
+
+    def loss_of(batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = model(batch[0])
+        return logits, F.cross_entropy(logits, batch[1])
+
+    group = sgd.param_groups[0]
+    rate, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
+    original = [w.detach().clone() for w in weights]
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    gradients = torch.autograd.grad(loss_of(data_train)[1], weights)
+    with torch.no_grad():
+        for w, gradient in zip(weights, gradients, strict=True):
+            velocity = sgd.state[w].get("momentum_buffer") if w in sgd.state else None
+            update = gradient + decay * w
+            w -= rate * (update if velocity is None else update + momentum * velocity)
+    logits, loss = loss_of(data_val)
+    joint = torch.autograd.grad(loss, [*alphas, *weights])
+    direct, v = joint[: len(alphas)], joint[len(alphas) :]
+    with torch.no_grad():
+        for name, value in model.named_buffers():
+            value.copy_(buffers[name])
+    epsilon = 0.01 / torch.cat([part.flatten() for part in v]).norm()
+
+    def alpha_gradient_at(sign: int) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            for w, start, direction in zip(weights, original, v, strict=True):
+                w.copy_(start + sign * epsilon * direction)
+        return torch.autograd.grad(loss_of(data_train)[1], alphas)
+
+    plus, minus = alpha_gradient_at(1), alpha_gradient_at(-1)
+    with torch.no_grad():
+        for w, start in zip(weights, original, strict=True):
+            w.copy_(start)
+    unrolled = [g - rate * (p - m) / (2 * epsilon) for g, p, m in zip(direct, plus, minus, strict=True)]
+    return unrolled, logits, loss
