@@ -131,7 +131,7 @@ def runs_table(group: Group, edges: pd.DataFrame) -> Table:
             "top-1": data["top1"].map(writing.percent),
         }
     )
-    return Table("kendall_tau_runs", "Mean tau-b of every run.", data, shown)
+    return Table("kendall_tau_runs", "Mean tau-b of every run.", data, shown, listing=True)
 
 
 def breakdown_table(group: Group, edges: pd.DataFrame, by: str, name: str, protocol: str) -> Table:
