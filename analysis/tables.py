@@ -261,9 +261,7 @@ def deviation_table(group: Group, values: pd.DataFrame) -> Table | None:
 
 def runs_table(group: Group, values: pd.DataFrame, target: tuple[str, str, str] | None) -> Table:
     """Return every run: its cell, headline accuracy, cost and id."""
-    own = values[values["variant"] == "genotype"]
-    at = own[[(k, d, s) == target for k, d, s in zip(own["kind"], own["dataset"], own["split"], strict=True)]]
-    accuracy = at.drop_duplicates("run_id").set_index("run_id")["value"]
+    accuracy = {} if target is None else truth.at(values, target).set_index("run_id")["value"].to_dict()
     rows = []
     for one in group.records.runs.to_dict("records"):
         meta = group.records.meta[one["run_id"]]
