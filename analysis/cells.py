@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from analysis import plotting
+from analysis.common import Group
 from itnas.spaces.base import SearchSpace
 
 Edge = tuple[str, str, str]
@@ -29,15 +29,15 @@ def cell_edges(space: SearchSpace, genotype: str) -> list[Edge]:
     return [(m["source"], m["target"], op) for m, op in zip(found, operations, strict=True) if m is not None]
 
 
-def draw_cells(cells: Sequence[tuple[str, list[Edge]]], folder: Path, name: str, note: str) -> None:
-    """Draw (title, edges) side by side and write ``folder/<name>.png`` and ``.pdf``."""
+def draw_cells(cells: Sequence[tuple[str, list[Edge]]], group: Group, name: str, note: str) -> None:
+    """Draw (title, edges) side by side and write ``<name>.png`` and ``.pdf`` for ``group``."""
     if shutil.which("dot"):
-        _draw_graphviz(cells, folder, name, note)
+        _draw_graphviz(cells, group, name, note)
     else:
-        _draw_networkx(cells, folder, name, note)
+        _draw_networkx(cells, group, name, note)
 
 
-def _draw_graphviz(cells: Sequence[tuple[str, list[Edge]]], folder: Path, name: str, note: str) -> None:
+def _draw_graphviz(cells: Sequence[tuple[str, list[Edge]]], group: Group, name: str, note: str) -> None:
     import graphviz
 
     graph = graphviz.Digraph(graph_attr={"label": note, "fontsize": "9", "fontname": "Helvetica", "size": "6.9,9"})
@@ -53,13 +53,14 @@ def _draw_graphviz(cells: Sequence[tuple[str, list[Edge]]], folder: Path, name: 
             ends = f"{number}_{source}", f"{number}_{target}"
             part.edge(*ends, label=f" {operation} ", color=color, fontcolor=color, style=line)
         graph.subgraph(part)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.png").write_bytes(graphviz.Source(graph.source.replace("{", "{dpi=200 ", 1)).pipe("png"))
-    (folder / f"{name}.pdf").write_bytes(graph.pipe("pdf"))
-    print(f"figure: {folder / name}.png (and .pdf)")
+    fine = graphviz.Source(graph.source.replace("{", "{dpi=200 ", 1))
+    plotting.file(group, name, "png").write_bytes(fine.pipe("png"))
+    if not group.for_report:
+        plotting.file(group, name, "pdf").write_bytes(graph.pipe("pdf"))
+    plotting.written(group, name, note)
 
 
-def _draw_networkx(cells: Sequence[tuple[str, list[Edge]]], folder: Path, name: str, note: str) -> None:
+def _draw_networkx(cells: Sequence[tuple[str, list[Edge]]], group: Group, name: str, note: str) -> None:
     import networkx as nx
 
     figure, axes = plotting.subplots(1, len(cells), plotting.PAGE if len(cells) > 1 else plotting.COLUMN, 2.6)
@@ -81,4 +82,4 @@ def _draw_networkx(cells: Sequence[tuple[str, list[Edge]]], folder: Path, name: 
         axis.set_title(title)
         axis.set_xlim(-1.6, 1.6)
         axis.axis("off")
-    plotting.save(figure, folder, name, note)
+    plotting.save(figure, group, name, note)

@@ -58,6 +58,10 @@ class Group:
     folder: Path
     notes: list[str] = field(default_factory=list)
     """One sentence each on what was left out or does not fit together."""
+    for_report: bool = False
+    """Whether tables and figures go into one page only: then just PNGs are written, and tables are kept in ``made``."""
+    made: list[writing.Table | writing.Figure] = field(default_factory=list)
+    """The tables and figures made so far, in order."""
 
     @property
     def methods(self) -> list[str]:
@@ -184,16 +188,31 @@ def select(records: Records, runs: pd.DataFrame) -> Records:
 
 
 def publish(table: writing.Table, group: Group) -> None:
-    """Print ``table`` and write it below the group's folder as CSV, Markdown and LaTeX."""
-    print(f"\n{group.name}: {table.caption}\n")
-    rows = table.display.astype(str).to_dict("list")
-    print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, maxcolwidths=44))
-    writing.save_table(table, group.folder, group.notes)
+    """Print ``table`` and keep it."""
+    if not group.for_report:
+        print(f"\n{group.name}: {table.caption}\n")
+        rows = table.display.astype(str).to_dict("list")
+        print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, maxcolwidths=44))
+    keep(table, group)
+
+
+def keep(table: writing.Table, group: Group) -> None:
+    """Write ``table`` below the group's folder as CSV, Markdown and LaTeX."""
+    group.made.append(table)
+    if not group.for_report:
+        writing.save_table(table, group.folder, group.notes)
+
+
+def keep_numbers(numbers: pd.DataFrame, name: str, group: Group) -> None:
+    """Write the numbers behind a figure or table as CSV."""
+    if not group.for_report:
+        group.folder.mkdir(parents=True, exist_ok=True)
+        numbers.to_csv(group.folder / f"{name}.csv", index=False)
 
 
 def say(group: Group) -> None:
-    """Print the group's notes."""
-    for note in group.notes:
+    """Print the group's notes; a report has them at its top."""
+    for note in [] if group.for_report else group.notes:
         print(f"note: {note}")
 
 

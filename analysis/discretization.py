@@ -7,6 +7,7 @@ from string import ascii_uppercase as LETTERS
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from analysis.common import NONE, order_methods
 from analysis.stats import mean_tau_p, summarize, tau_b
@@ -25,7 +26,7 @@ def last_scores(scores: pd.DataFrame) -> pd.DataFrame:
 
 def wide(frame: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
     """Return one row per edge (``keys``) and one column per candidate; NaN where an edge lacks the candidate."""
-    text = [key for key in (*keys, "candidate") if key != "cell"]
+    text = [key for key in (*keys, "candidate") if not is_numeric_dtype(frame[key])]
     frame = frame.assign(**{key: frame[key].astype(str) for key in text})
     return frame.set_index([*keys, "candidate"])[value].unstack("candidate")  # noqa: PD010 (refuses duplicates)
 

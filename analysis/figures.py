@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import cells, plotting, truth, writing
-from analysis.common import Arguments, Group, label, publish, read_groups, run, say
+from analysis.common import Arguments, Group, keep_numbers, label, publish, read_groups, run, say
 from analysis.stats import summarize
 from analysis.writing import NA, Table
 from itnas.spaces import get_space
@@ -69,7 +69,7 @@ def draw_anytime(group: Group, target: Target) -> None:
     from matplotlib.ticker import LogFormatter, NullFormatter
 
     data = anytime(group, target)
-    data.to_csv(group.folder / "anytime.csv", index=False)
+    keep_numbers(data, "anytime", group)
     figure, axes = plotting.subplots(1, 1, plotting.COLUMN, 3.1)
     axis, palette = axes[0, 0], plotting.colors(group.methods)
     for method in group.methods:
@@ -93,7 +93,7 @@ def draw_anytime(group: Group, target: Target) -> None:
     axis.set_xlabel("seconds of search")
     axis.set_ylabel(f"{target[1]} {target[2]} accuracy, %")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    plotting.save(figure, group.folder, "anytime", f"{group.name}; benchmark table; thin: seed, thick: mean over seeds")
+    plotting.save(figure, group, "anytime", f"{group.name}; benchmark table; thin: seed, thick: mean over seeds")
 
 
 # --- every seed's result ----------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def draw_results(group: Group, values: pd.DataFrame, target: Target) -> None:
     axis.set_xlabel(f"{dataset} {split} {what}")
     source = "benchmark table" if kind == "table" else "trained by us"
     note = f"{group.name}; {source}; dot: seed; bar: mean, 95 % interval"
-    plotting.save(figure, group.folder, "results", note + ("; dashed: random cell" if expected is not None else ""))
+    plotting.save(figure, group, "results", note + ("; dashed: random cell" if expected is not None else ""))
 
 
 # --- scores over epochs -----------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def preference(scores: pd.DataFrame) -> pd.DataFrame:
 def draw_scores(group: Group) -> None:
     """Draw the heat map edge x operation over epochs, a column per method, one colour scale for all."""
     data = preference(group.records["scores"])
-    data.to_csv(group.folder / "scores.csv", index=False)
+    keep_numbers(data, "scores", group)
     methods = [method for method in group.methods if method in set(data["method"])]
     if not methods:
         return
@@ -183,7 +183,7 @@ def draw_scores(group: Group) -> None:
     bar = figure.colorbar(image, ax=axes.ravel().tolist(), location="right", shrink=0.6, pad=0.01)
     bar.set_label("% above or below the edge's mean", fontsize=6)
     note = f"{group.name}; mean over seeds; white: no preference (all candidates of the edge score alike)"
-    plotting.save(figure, group.folder, "scores", note)
+    plotting.save(figure, group, "scores", note)
 
 
 # --- cells and cost ---------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def draw_derived(group: Group, values: pd.DataFrame, target: Target | None) -> N
             continue
         what = "" if target is None else f", {target[1]} {target[2]}"
         note = f"{label(method)}, {group.name}{what}; {len(drawn)} of n={group.seeds(method)} seeds"
-        cells.draw_cells(drawn, group.folder, f"cell_{method}", note)
+        cells.draw_cells(drawn, group, f"cell_{method}", note)
 
 
 def costs(group: Group) -> pd.DataFrame:
@@ -252,7 +252,7 @@ def draw_costs(group: Group, data: pd.DataFrame) -> None:
     axis.invert_yaxis()
     axis.set_xlabel("seconds")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    plotting.save(figure, group.folder, "cost", f"{group.name}; bar: mean over seeds, dot: one run's total")
+    plotting.save(figure, group, "cost", f"{group.name}; bar: mean over seeds, dot: one run's total")
 
 
 # --- command ----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ if not __package__:
 import pandas as pd
 
 from analysis import plotting, tau_figures, writing
-from analysis.common import Arguments, Group, label, order_methods, publish, read_groups, run, say
+from analysis.common import Arguments, Group, keep, keep_numbers, label, order_methods, publish, read_groups, run, say
 from analysis.discretization import (
     ONE,
     PLACE,
@@ -187,8 +187,8 @@ def analyse(group: Group, arguments: KendallArguments) -> None:
         return
     publish(breakdown_table(edges, "choice", "kendall_tau_choices", found), group)
     publish(breakdown_table(edges, "cell", "kendall_tau_cells", found), group)
-    writing.save_table(runs_table(group, edges), group.folder, group.notes)
-    edges.to_csv(group.folder / "kendall_tau_edges.csv", index=False)
+    keep(runs_table(group, edges), group)
+    keep_numbers(edges, "kendall_tau_edges", group)
     if plotting.available():
         tau_figures.draw_distribution(group, edges, found)
         for place in chosen_edges(discretization, arguments.edges):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from analysis.common import label
+from analysis import writing
+from analysis.common import Group, label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,19 +82,32 @@ def subplots(rows: int, columns: int, width: float, height: float, **options: ob
     )
 
 
-def save(figure: Figure, folder: Path, name: str, note: str) -> None:
-    """Write ``folder/<name>.png`` and ``.pdf`` with ``note`` (what it is of, with n) in small print at the bottom."""
+def save(figure: Figure, group: Group, name: str, note: str) -> None:
+    """Write ``<name>.png`` and ``.pdf`` for ``group`` with ``note`` (what it is of, with n) in small print below."""
     import matplotlib.pyplot as plt
 
-    folder.mkdir(parents=True, exist_ok=True)
     lines = textwrap.fill(note, int(24 * figure.get_figwidth()))
     figure.supxlabel(lines, fontsize=5.5, color="#555555", x=0.99, ha="right")
     figure.draw_without_rendering()
     figure.set_layout_engine(None)  # laid out once, not again for every format
-    figure.savefig(folder / f"{name}.png")
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    figure.savefig(file(group, name, "png"))
+    if not group.for_report:
+        figure.savefig(file(group, name, "pdf"), metadata={"CreationDate": None})
     plt.close(figure)
-    print(f"figure: {folder / name}.png (and .pdf)")
+    written(group, name, note)
+
+
+def file(group: Group, name: str, suffix: str) -> Path:
+    """Return where a figure of ``group`` goes; its folder exists afterwards."""
+    group.folder.mkdir(parents=True, exist_ok=True)
+    return group.folder / f"{name}.{suffix}"
+
+
+def written(group: Group, name: str, note: str) -> None:
+    """Enter a figure among what the group has, and say where it is."""
+    group.made.append(writing.Figure(file(group, name, "png"), note))
+    if not group.for_report:
+        print(f"figure: {file(group, name, 'png')} (and .pdf)")
 
 
 def lines(axis: Axes, rows: pd.DataFrame, x: str, y: str, **looks: object) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import plotting, truth, writing
-from analysis.common import Arguments, Group, label, order_methods, publish, read_groups, run, say
+from analysis.common import Arguments, Group, keep_numbers, label, order_methods, publish, read_groups, run, say
 from analysis.stats import proportion_interval, summarize
 from analysis.writing import NA, Table
 from itnas.errors import UserError
@@ -152,7 +152,7 @@ def draw(group: Group, target: tuple[str, str, str] | None, finals: pd.DataFrame
     if target:
         draw_values(group, target, list(axes[1]), palette)
         note += "; accuracy: benchmark table"
-    plotting.save(figure, group.folder, "skip_connections", note)
+    plotting.save(figure, group, "skip_connections", note)
 
 
 def draw_values(group: Group, target: tuple[str, str, str], axes: list[Axes], palette: dict[str, str]) -> None:
@@ -174,7 +174,7 @@ def analyse(group: Group, arguments: SkipArguments) -> None:
     finals = final_skips(group, least)
     publish(skip_table(collapse_rates(finals), least, size), group)
     say(group)
-    finals.to_csv(group.folder / "skip_connections_runs.csv", index=False)
+    keep_numbers(finals, "skip_connections_runs", group)
     target = truth.headline(truth.means(group))
     if plotting.available():
         draw(group, target if target and target[0] == "table" else None, finals, least, size)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import truth, writing
-from analysis.common import Arguments, Group, label, publish, read_groups, run, say
+from analysis.common import Arguments, Group, keep, label, publish, read_groups, run, say
 from analysis.reported import reported
 from analysis.stats import holm, paired
 from analysis.writing import NA, Table
@@ -286,7 +286,7 @@ def analyse(group: Group, arguments: TableArguments) -> None:
     target = truth.headline(values)
     for kind in values["kind"].unique():
         publish(accuracy_table(group, kind, values), group)
-        writing.save_table(detail_table(group, kind, values), group.folder, group.notes)
+        keep(detail_table(group, kind, values), group)
     if target:
         publish(none_table(group, values, target), group)
     compared = comparison_table(group, values, arguments.baseline)
@@ -294,18 +294,19 @@ def analyse(group: Group, arguments: TableArguments) -> None:
         publish(compared, group)
     deviating = deviation_table(group, values)
     if deviating is not None:
-        writing.save_table(deviating, group.folder, group.notes)
+        keep(deviating, group)
         inside = int((deviating.display["within"] == "yes").sum())
         print(
-            f"\n{inside} of {len(deviating.display)} printed numbers lie in our interval: {group.folder}/deviation.md"
+            f"\n{group.name}: {inside} of {len(deviating.display)} printed numbers lie in our interval (deviation.md)."
         )
-    writing.save_table(runs_table(group, values, target), group.folder, group.notes)
+    keep(runs_table(group, values, target), group)
     if values.empty:
         print(f"{group.name}: no derived cell has been evaluated, so there is no accuracy to report.")
     elif arguments.baseline not in group.methods:
         print(f"{group.name}: no comparison, because the baseline {arguments.baseline} has no finished run.")
     say(group)
-    print(f"tables: {group.folder}/")
+    if not group.for_report:
+        print(f"tables: {group.folder}/")
 
 
 def main(arguments: TableArguments) -> None:

@@ -53,7 +53,7 @@ def draw_edge(group: Group, place: tuple[int, str, str], protocols: Protocols) -
     seeds = rows.groupby("method", observed=True)["run_id"].nunique()
     note = f"{group.name}, cell {cell}, {choice}; bar: mean, dot: seed (n = {_range(seeds)}); dashed: no preference"
     note += f"; *: score shared by all cells; {protocols.text()}"
-    plotting.save(figure, group.folder, f"kendall_tau_cell{cell}_{choice.replace('<-', '_from_')}", note)
+    plotting.save(figure, group, f"kendall_tau_cell{cell}_{choice.replace('<-', '_from_')}", note)
 
 
 def mean_text(taus: np.ndarray) -> str:
@@ -87,6 +87,7 @@ def draw_distribution(group: Group, edges: pd.DataFrame, protocols: Protocols) -
     deviation = tau_deviation(int(part["n"].median()))
     axis.axhspan(-deviation, deviation, color="#eeeeee", zorder=0)
     axis.axhline(0, color="black", linewidth=0.6)
+    ring = 3.5 if len(part["search_seed"].unique()) <= 20 else 1.5
     for place, (method, kind) in enumerate(pairs):
         mine = part[(part["method"] == method) & (part["kind"] == kind)].dropna(subset="tau")
         per_seed = mine.groupby("search_seed")["tau"].agg(["mean", "size"])
@@ -97,7 +98,7 @@ def draw_distribution(group: Group, edges: pd.DataFrame, protocols: Protocols) -
         y = mine["tau"] + rng.uniform(-0.015, 0.015, len(mine))
         axis.plot(x, y, ".", color=palette[method], alpha=0.35, markersize=3, markeredgewidth=0)
         spots = [place + offset[seed] for seed in per_seed.index]
-        axis.plot(spots, per_seed["mean"], "o", color=palette[method], markersize=3.5, markerfacecolor="white")
+        axis.plot(spots, per_seed["mean"], "o", color=palette[method], markersize=ring, markerfacecolor="white")
         total = summarize(per_seed["mean"].to_numpy())
         axis.plot([place - 0.38, place + 0.38], [total.mean] * 2, color="black", linewidth=1.4)
         if not np.isnan(total.low):
@@ -109,4 +110,4 @@ def draw_distribution(group: Group, edges: pd.DataFrame, protocols: Protocols) -
     axis.set_ylabel("Kendall's τ-b per edge")
     note = f"{group.name}; dot: edge, ring: seed, bar: mean and 95 % interval; grey: ± 1 s.d. by chance"
     note += f"; {protocols.text()}"
-    plotting.save(figure, group.folder, "kendall_tau_distribution", note)
+    plotting.save(figure, group, "kendall_tau_distribution", note)

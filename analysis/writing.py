@@ -27,11 +27,20 @@ class Table:
     """Whether it lists every run or cell: such a table is for looking things up and gets no LaTeX."""
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A figure on disk and the small print below it."""
+
+    path: Path
+    note: str
+
+
 def save_table(table: Table, folder: Path, notes: Iterable[str] = ()) -> None:
     """Write ``folder/<name>.csv``, ``.md`` and, unless it is a listing, ``.tex``; notes go below the Markdown table."""
     folder.mkdir(parents=True, exist_ok=True)
     table.data.to_csv(folder / f"{table.name}.csv", index=False)
-    body = table.display.to_markdown(index=False, disable_numparse=True)
+    escaped = table.display.astype(str).map(lambda text: text.replace("|", "\\|"))
+    body = escaped.to_markdown(index=False, disable_numparse=True)
     footer = "".join(f"\n- {note}" for note in notes)
     (folder / f"{table.name}.md").write_text(f"{table.caption}\n\n{body}\n{footer}\n".rstrip() + "\n", encoding="utf-8")
     if not table.listing:
