@@ -114,7 +114,8 @@ def decoded(root: Path, part: Part) -> tuple[np.ndarray, np.ndarray, str]:
     sources = batches if batches[0].exists() else parquet
     if not sources:
         raise UserError(
-            f"CIFAR-10 ({part}) is missing: {folder} holds neither {part}-*.parquet nor cifar-10-batches-py/{BATCHES[part][0]}; "
+            f"CIFAR-10 ({part}) is missing: {folder} holds neither {part}-*.parquet nor "
+            f"cifar-10-batches-py/{BATCHES[part][0]}; "
             "put one of them there or use `--preset digits`"
         )
     for path in sources:
