@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -153,12 +154,12 @@ class Cells:
 
     def columns(self) -> dict[str, np.ndarray | list[str]]:
         """Return the table: keys, accuracies, counts and costs, without columns that the source has for no cell."""
-        order = benchmark_order()
+        ops, classes = _spellings()
         result: dict[str, np.ndarray | list[str]] = {
             "index": np.arange(CELLS, dtype=np.int32),
-            "arch": list(order),
-            "ops": ["".join(map(str, parse(arch))) for arch in order],
-            "unique_string": [isomorphism_class(arch) for arch in order],
+            "arch": list(benchmark_order()),
+            "ops": list(ops),
+            "unique_string": list(classes),
         }
         trainings = self._counts.get(count_name("cifar10-valid", "valid", 200))
         if trainings is not None:
@@ -168,6 +169,13 @@ class Cells:
         result |= self._counts
         result |= {name: values for name, values in self._floats.items() if name not in COLUMNS}
         return result
+
+
+@lru_cache(maxsize=1)
+def _spellings() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the six digits and the isomorphism class of every cell."""
+    order = benchmark_order()
+    return tuple("".join(map(str, parse(arch))) for arch in order), tuple(isomorphism_class(arch) for arch in order)
 
 
 COUNT_COLUMNS = frozenset(
