@@ -149,7 +149,7 @@ def _digits(space: str, method: str, seed: int) -> SearchConfig:
         method=method,
         preset="digits",
         seed=seed,
-        epochs=50,
+        epochs=30,
         batch_size=32,
         optimizer=_tuned(default_config(method), lr=0.1, alpha_lr=3e-3),
         network=NetworkConfig(channels=8, cells_per_stage=1),
@@ -170,7 +170,7 @@ def _cifar10_small(space: str, method: str, seed: int) -> SearchConfig:
         optimizer=_tuned(default_config(method), lr=0.1, alpha_lr=3e-3),
         network=NetworkConfig(channels=8, cells_per_stage=1),
         data=DataConfig("cifar10", "benchmark", 16, 10_000),
-        discretization=DiscretizationConfig(recalibration_images=1_000),
+        discretization=DiscretizationConfig(max_images=2_000, recalibration_images=500),
         score_images=1_000,
     )
 

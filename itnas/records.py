@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -142,10 +143,15 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     Raises:
         UserError: the file is missing, truncated, or lacks a column.
     """
+    return _read_arrow(folder, name).to_pandas()
+
+
+def _read_arrow(folder: Path, name: str) -> pa.Table:
     path, schema = folder / f"{name}.parquet", TABLES[name]
     repair = f"delete the folder {folder} and repeat the run"
     try:
-        table = pq.read_table(path, partitioning=None)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
     except FileNotFoundError:
         raise UserError(f"{path} is missing from a run marked finished; {repair}") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -153,14 +159,19 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     missing = [column for column in schema.names if column not in table.column_names]
     if missing:
         raise UserError(f"{path} lacks the column {', '.join(missing)}; {repair}")
-    return table.select(schema.names).to_pandas()
+    try:
+        return table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise UserError(f"{path} has a column of another type ({str(error).splitlines()[0]}); {repair}") from None
 
 
 @dataclass(frozen=True)
 class Records:
     """All finished runs below a results folder, as data frames.
 
-    Every table has the identity columns ``run_id, study, space, method, dataset, preset, search_seed`` before its own.
+    Every table has the identity columns ``run_id, study, space, method, dataset, preset, search_seed`` before its own,
+    except where it has a column of that name itself: ``evaluation``'s ``dataset`` is the one evaluated on. Identity
+    texts are categorical, as they are constant within a run.
     """
 
     runs: pd.DataFrame
@@ -190,11 +201,13 @@ def read_results(results: Path, tables: Iterable[str] = tuple(TABLES)) -> Record
         UserError: the folder does not exist, holds no finished run, or holds a damaged one.
     """
     if not results.is_dir():
-        raise UserError(f"results folder {results} does not exist; run `tox -e reproduce-nb201` first or name another folder")
+        raise UserError(
+            f"results folder {results} does not exist; run `tox -e reproduce-nb201` first or name another folder"
+        )
     tables = tuple(tables)
     rows: list[dict[str, Any]] = []
     metas: dict[str, dict[str, Any]] = {}
-    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in tables}
+    parts: dict[str, list[pa.Table]] = {name: [] for name in tables}
     notes: list[str] = []
     for path in sorted(results.rglob("run.json")):
         folder = path.parent
@@ -211,12 +224,29 @@ def read_results(results: Path, tables: Iterable[str] = tuple(TABLES)) -> Record
             continue
         identity = {key: meta[key] for key in KEYS}
         for name in tables:
-            frame = read_table(folder, name)
-            parts[name].append(pd.concat([pd.DataFrame([identity] * len(frame), columns=list(KEYS)), frame], axis=1))
+            parts[name].append(_read_arrow(folder, name))
         metas[meta["run_id"]] = meta
         rows.append({**identity, "folder": str(folder)})
     if not rows:
         detail = f" ({len(notes)} unfinished or failed: {notes[0]})" if notes else ""
         raise UserError(f"no finished run below {results}{detail}; run `tox -e reproduce-nb201` or name another folder")
-    frames = {name: pd.concat(frames, ignore_index=True) for name, frames in parts.items()}
-    return Records(pd.DataFrame(rows), metas, frames, notes)
+    runs = pd.DataFrame(rows)
+    return Records(runs, metas, {name: _gather(runs, found) for name, found in parts.items()}, notes)
+
+
+def _gather(runs: pd.DataFrame, tables: list[pa.Table]) -> pd.DataFrame:
+    """Return the rows of one table of all runs, identity columns first.
+
+    The identity columns are dictionary arrays (one entry per run, not one text per row): a thousand runs hold millions
+    of rows.
+    """
+    run_of_row = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    gathered = pa.concat_tables(tables)
+    own = [key for key in KEYS if key not in gathered.column_names]
+    for place, key in enumerate(own):
+        codes, values = pd.factorize(runs[key])
+        column = pa.DictionaryArray.from_arrays(pa.array(codes[run_of_row], pa.int32()), pa.array(list(values)))
+        if key == "search_seed":
+            column = column.dictionary_decode()
+        gathered = gathered.add_column(place, key, column)
+    return gathered.to_pandas()

@@ -140,7 +140,10 @@ class Run:
                 selection = self.select()
                 evaluation = self.evaluate(selection)
         except Exception as error:
-            self.write_meta("failed", {"error": f"{type(error).__name__}: {error}" if not isinstance(error, UserError) else str(error)})
+            self.write_meta(
+                "failed",
+                {"error": f"{type(error).__name__}: {error}" if not isinstance(error, UserError) else str(error)},
+            )
             raise
         self.finish(selection, evaluation)
 

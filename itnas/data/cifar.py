@@ -62,7 +62,9 @@ def split_indices(root: Path, split: Literal["halves", "benchmark"]) -> tuple[np
         with np.load(path) as file:
             train, valid = file["cifar10_train"], file["cifar10_valid"]
     except FileNotFoundError:
-        raise UserError(f"the benchmark's split file {path} is missing; put it there or use the split `halves`") from None
+        raise UserError(
+            f"the benchmark's split file {path} is missing; put it there or use the split `halves`"
+        ) from None
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"the benchmark's split file {path} is damaged ({error}); replace it") from None
     if not np.array_equal(np.sort(np.concatenate([train, valid])), np.arange(50_000)):
@@ -77,7 +79,9 @@ def stratified(indices: np.ndarray, labels: np.ndarray, count: int, seed: int) -
     per_class = count // len(classes)
     chosen = [rng.permutation(indices[labels[indices] == label])[:per_class] for label in classes]
     if any(len(part) < per_class for part in chosen):
-        raise UserError(f"{count} images per half are more than {len(indices)} images hold of every class; lower per_half")
+        raise UserError(
+            f"{count} images per half are more than {len(indices)} images hold of every class; lower per_half"
+        )
     return np.sort(np.concatenate(chosen))
 
 
@@ -126,7 +130,9 @@ def decoded(root: Path, part: Part) -> tuple[np.ndarray, np.ndarray, str]:
             cache.unlink()  # a cache is ours to rebuild
     pixels, labels = _read_batches(sources) if sources is batches else _read_parquet(sources)
     if len(pixels) != COUNTS[part]:
-        raise UserError(f"{sources[0].parent} holds {len(pixels)} of {COUNTS[part]} {part} images; the files are truncated")
+        raise UserError(
+            f"{sources[0].parent} holds {len(pixels)} of {COUNTS[part]} {part} images; the files are truncated"
+        )
     cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = cache.with_name(f"{cache.stem}.{os.getpid()}.npz")
     np.savez(temporary, pixels=pixels, labels=labels)
@@ -174,5 +180,7 @@ def _read_batches(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
             images.append(np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32))
             labels.append(np.asarray(content[b"labels"], dtype=np.int64))
         except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, IndexError) as error:
-            raise UserError(f"{path} is no official CIFAR-10 batch or is damaged ({error}); unpack the archive again") from None
+            raise UserError(
+                f"{path} is no official CIFAR-10 batch or is damaged ({error}); unpack the archive again"
+            ) from None
     return np.concatenate(images), np.concatenate(labels)

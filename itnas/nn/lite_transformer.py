@@ -68,7 +68,12 @@ class LiteTransformer(WeightedMixing):
     """
 
     def __init__(
-        self, edges: Sequence[int], n_candidates: int, channels: int, config: LiteTransformerConfig, none_index: int | None
+        self,
+        edges: Sequence[int],
+        n_candidates: int,
+        channels: int,
+        config: LiteTransformerConfig,
+        none_index: int | None,
     ):
         super().__init__(edges)
         self.config = config
@@ -83,7 +88,9 @@ class LiteTransformer(WeightedMixing):
         self.op_vectors = nn.Parameter(0.02 * torch.randn(E, 1, m, d)) if config.op_embedding else None
         uses_values = config.mix != "it_row"
         self.layers = nn.ModuleList(
-            AttentionLayer(E, d, config, values=uses_values or layer < config.layers - 1, last=layer == config.layers - 1)
+            AttentionLayer(
+                E, d, config, values=uses_values or layer < config.layers - 1, last=layer == config.layers - 1
+            )
             for layer in range(config.layers)
         )
         n_out = {"it_row": 0, "it_gate": m * channels}.get(config.mix, channels)
@@ -195,7 +202,8 @@ class AttentionLayer(nn.Module):
         self.query = EdgeLinear(n_edges, width, width, bias=False)
         self.key = EdgeLinear(n_edges, width, width, bias=False)
         self.value = EdgeLinear(n_edges, width, width, bias=False) if values else None
-        self.norm = None if config.norm == "none" else EdgeLayerNorm(n_edges, width)
+        normalises = config.norm == "pre" or (config.norm == "post" and values)
+        self.norm = EdgeLayerNorm(n_edges, width) if normalises else None
         self.temperature = nn.Parameter(torch.ones(n_edges, 1, 1, 1, 1)) if config.learned_temperature else None
         self.ffn: nn.Sequential | None = None
         if config.ffn_ratio and values:

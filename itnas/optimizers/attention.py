@@ -33,7 +33,9 @@ class AttentionOptimizer(Optimizer):
 
     config: AttentionConfig
 
-    def __init__(self, config: AttentionConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"):
+    def __init__(
+        self, config: AttentionConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"
+    ):
         super().__init__(config, network, device)
         self.importance: np.ndarray | None = None
 

@@ -73,7 +73,12 @@ class DARTS(Optimizer):
             gradients = torch.autograd.grad(loss, self.architectural_weights)
         else:
             gradients, logits, loss = second_order_gradient(
-                self.graph, self.weight_parameters(), self.architectural_weights, self.op_optimizer, data_train, data_val
+                self.graph,
+                self.weight_parameters(),
+                self.architectural_weights,
+                self.op_optimizer,
+                data_train,
+                data_val,
             )
         for parameter, gradient in zip(self.architectural_weights, gradients, strict=True):
             parameter.grad = gradient

@@ -136,5 +136,3 @@ class DARTSPT(DARTS):
     def restore_selection(self) -> None:
         """Prepare the objects that a checkpoint taken while selecting loads into."""
         self.start_selection(*self.alphas.logits.shape)
-
-

@@ -204,9 +204,7 @@ def exact_angles(graph: NASBench201Supernet, initial: Sequence[Tensor]) -> np.nd
     cells = all_cells()
     alive = np.stack([(cells[:, list(path)] != 0).all(1) for path in PATHS], axis=1)
     times = np.stack([alive[:, [edge in path for path in PATHS]].sum(1) for edge in range(len(EDGES))], axis=1)
-    dot, norm0, norm1 = (
-        base[i] + (times * table[i][np.arange(len(EDGES)), cells]).sum(1) for i in range(3)
-    )
+    dot, norm0, norm1 = (base[i] + (times * table[i][np.arange(len(EDGES)), cells]).sum(1) for i in range(3))
     cosine = np.clip(dot / np.sqrt(norm0 * norm1), -1, 1)
     return np.where(alive.any(1), np.arccos(cosine), 0.0)
 

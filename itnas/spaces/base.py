@@ -77,6 +77,8 @@ class SearchSpace(ABC):
                 raise ValueError(f"scores lack the group {group!r} of space {self.name}")
             shape = (len(choices), len(choices[0].candidates))
             if np.shape(scores[group]) != shape:
-                raise ValueError(f"scores of {group!r} have shape {np.shape(scores[group])}, space {self.name} has {shape}")
+                raise ValueError(
+                    f"scores of {group!r} have shape {np.shape(scores[group])}, space {self.name} has {shape}"
+                )
             if np.isnan(scores[group]).any():
                 raise ValueError(f"scores of {group!r} hold a NaN")

@@ -75,7 +75,9 @@ def parse(genotype: str) -> tuple[int, ...]:
         for token, source in zip(tokens, sources, strict=True):
             match = _TOKEN.fullmatch(token)
             if match is None or int(match["source"]) != source:
-                raise UserError(f"malformed architecture string {text!r}: node {number} has {token!r} for 'op~{source}'")
+                raise UserError(
+                    f"malformed architecture string {text!r}: node {number} has {token!r} for 'op~{source}'"
+                )
             if match["op"] not in OPERATIONS:
                 raise UserError(
                     f"unknown operation {match['op']!r} at node {number} of {text!r}; choose among {', '.join(OPERATIONS)}"
@@ -107,7 +109,9 @@ def isomorphism_class(genotype: str) -> str:
             if end != target:
                 continue
             name, value = OPERATIONS[op], nodes[source]
-            terms.append("#" if name == "none" or value == "#" else value if name == "skip_connect" else f"({value})@{name}")
+            terms.append(
+                "#" if name == "none" or value == "#" else value if name == "skip_connect" else f"({value})@{name}"
+            )
         nodes.append("+".join(sorted(terms)))
     return nodes[-1]
 

@@ -1,0 +1,84 @@
+"""Drawing a derived cell as a graph with an operation on every edge: graphviz if its `dot` is there, else networkx."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis import plotting
+from itnas.spaces.base import SearchSpace
+
+Edge = tuple[str, str, str]
+"""(source, target, operation)."""
+_EDGE = re.compile(r"(?P<target>\w+)<-(?P<source>\w+)")
+SEEDS = 4
+"""Cells drawn side by side at most."""
+LOOKS = {"none": ("#bbbbbb", "dotted"), "skip_connect": ("#888888", "dashed")}
+"""Colour and line of the operations that do nothing; all others are solid black."""
+
+
+def cell_edges(space: SearchSpace, genotype: str) -> list[Edge]:
+    """Return the cell's edges, or none if the space's choices are not edges named ``target<-source``."""
+    names = [choice.name for choices in space.groups.values() for choice in choices]
+    found = [_EDGE.fullmatch(name) for name in names]
+    operations = space.operations(genotype)
+    if len(operations) != len(names):
+        return []
+    return [(m["source"], m["target"], op) for m, op in zip(found, operations, strict=True) if m is not None]
+
+
+def draw_cells(cells: Sequence[tuple[str, list[Edge]]], folder: Path, name: str, note: str) -> None:
+    """Draw (title, edges) side by side and write ``folder/<name>.png`` and ``.pdf``."""
+    if shutil.which("dot"):
+        _draw_graphviz(cells, folder, name, note)
+    else:
+        _draw_networkx(cells, folder, name, note)
+
+
+def _draw_graphviz(cells: Sequence[tuple[str, list[Edge]]], folder: Path, name: str, note: str) -> None:
+    import graphviz
+
+    graph = graphviz.Digraph(graph_attr={"label": note, "fontsize": "9", "fontname": "Helvetica", "size": "6.9,9"})
+    graph.attr("node", shape="circle", fontsize="10", fontname="Helvetica", width="0.3", fixedsize="true")
+    graph.attr("edge", fontsize="9", fontname="Helvetica", arrowsize="0.6")
+    for number, (title, edges) in enumerate(cells):
+        part = graphviz.Digraph(f"cluster_{number}")
+        part.attr(label=title, color="white", fontsize="11", labelloc="t")
+        for node in sorted({node for source, target, _ in edges for node in (source, target)}):
+            part.node(f"{number}_{node}", node)
+        for source, target, operation in edges:
+            color, line = LOOKS.get(operation, ("black", "solid"))
+            ends = f"{number}_{source}", f"{number}_{target}"
+            part.edge(*ends, label=f" {operation} ", color=color, fontcolor=color, style=line)
+        graph.subgraph(part)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.png").write_bytes(graphviz.Source(graph.source.replace("{", "{dpi=200 ", 1)).pipe("png"))
+    (folder / f"{name}.pdf").write_bytes(graph.pipe("pdf"))
+    print(f"figure: {folder / name}.png (and .pdf)")
+
+
+def _draw_networkx(cells: Sequence[tuple[str, list[Edge]]], folder: Path, name: str, note: str) -> None:
+    import networkx as nx
+
+    figure, axes = plotting.subplots(1, len(cells), plotting.PAGE if len(cells) > 1 else plotting.COLUMN, 2.6)
+    for axis, (title, edges) in zip(axes[0], cells, strict=True):
+        nodes = sorted({node for source, target, _ in edges for node in (source, target)})
+        place = {node: (0.0, -float(row)) for row, node in enumerate(nodes)}
+        graph = nx.DiGraph((source, target) for source, target, _ in edges)
+        nx.draw_networkx_nodes(graph, place, ax=axis, node_size=140, node_color="white", edgecolors="black")
+        nx.draw_networkx_labels(graph, place, ax=axis, font_size=7)
+        for source, target, operation in edges:
+            span = nodes.index(target) - nodes.index(source)
+            bend = f"arc3,rad={0 if span == 1 else (0.45 if span == 2 else -0.5)}"
+            color, line = LOOKS.get(operation, ("black", "solid"))
+            looks = {"ax": axis, "connectionstyle": bend, "node_size": 140}
+            pair = [(source, target)]
+            nx.draw_networkx_edges(graph, place, edgelist=pair, edge_color=color, style=line, arrowsize=6, **looks)
+            labels = {pair[0]: operation}
+            nx.draw_networkx_edge_labels(graph, place, labels, font_size=5, rotate=False, font_color=color, **looks)
+        axis.set_title(title)
+        axis.set_xlim(-1.6, 1.6)
+        axis.axis("off")
+    plotting.save(figure, folder, name, note)

@@ -1,0 +1,129 @@
+"""From records to tau-b: scores of an edge's candidates beside the supernet's accuracy with that edge discretized."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.common import NONE, order_methods
+from analysis.stats import mean_tau_p, summarize, tau_b
+from itnas.errors import UserError
+
+PLACE = ["cell", "group", "choice"]
+ONE, ALL = "one cell", "all cells"
+"""Scopes: an edge discretized in one cell (as the paper does; the headline), or in all cells at once."""
+
+
+def last_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return each run's scores of every kind at the last epoch that has them."""
+    last = scores.groupby(["run_id", "kind"], observed=True)["epoch"].transform("max")
+    return scores[scores["epoch"] == last]
+
+
+def wide(frame: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
+    """Return one row per edge (``keys``) and one column per candidate; NaN where an edge lacks the candidate."""
+    text = [key for key in (*keys, "candidate") if key != "cell"]
+    frame = frame.assign(**{key: frame[key].astype(str) for key in text})
+    return frame.set_index([*keys, "candidate"])[value].unstack("candidate")  # noqa: PD010 (refuses duplicates)
+
+
+def pair_edges(scores: pd.DataFrame, discretization: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Pair every discretized edge with its score, once per kind of score.
+
+    A cell's accuracies meet the same cell's scores where the method scores per cell, else the aggregate's.
+
+    Returns:
+        Rows (run, kind, protocol, scope, cell, group, choice, own_score), their scores and their accuracies
+        ``[row, candidate]``; the candidates are the columns in ``rows.attrs["candidates"]``.
+    """
+    accuracy = wide(discretization, ["run_id", "protocol", *PLACE], "accuracy")
+    score = wide(last_scores(scores), ["run_id", "kind", *PLACE], "score").reindex(columns=accuracy.columns)
+    edges = accuracy.index.to_frame(index=False)
+    kinds = score.index.to_frame(index=False)[["run_id", "kind"]].drop_duplicates()
+    rows = edges.assign(row=np.arange(len(edges))).merge(kinds, on="run_id")
+    own = _positions(score, rows)
+    aggregate = _positions(score, rows.assign(cell=-1))
+    rows["own_score"] = own >= 0
+    position = np.where(own >= 0, own, aggregate)
+    known = position >= 0
+    rows, position = rows[known].reset_index(drop=True), position[known]
+    rows["scope"] = np.where(rows["cell"] < 0, ALL, ONE)
+    rows.attrs["candidates"] = list(accuracy.columns)
+    return rows, score.to_numpy()[position], accuracy.to_numpy()[rows.pop("row").to_numpy()]
+
+
+def _positions(score: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
+    """Position of every row's edge in ``score`` (-1: not there)."""
+    return score.index.get_indexer(pd.MultiIndex.from_frame(rows[["run_id", "kind", *PLACE]]))
+
+
+def edge_taus(scores: pd.DataFrame, discretization: pd.DataFrame) -> pd.DataFrame:
+    """Return tau-b of every discretized edge.
+
+    Columns: run_id, protocol, kind, scope, cell, group, choice, own_score; ``n`` candidates, ``tau``, its two-sided
+    ``p``, ``tau_without_none``; ``top1``: whether the best-scored candidate is (one of) the most accurate, NaN for a
+    constant score; ``chance``: the probability of that for a random candidate.
+    """
+    rows, score, accuracy = pair_edges(scores, discretization)
+    if rows.empty:
+        return rows.assign(n=0, tau=np.nan, p=np.nan, tau_without_none=np.nan, top1=np.nan, chance=np.nan)
+    rows["n"] = (~np.isnan(score) & ~np.isnan(accuracy)).sum(axis=1)
+    rows["tau"], rows["p"] = tau_b(score, accuracy)
+    real = [name != NONE for name in rows.attrs["candidates"]]
+    rows["tau_without_none"] = tau_b(score[:, real], accuracy[:, real])[0]
+    rows["top1"], rows["chance"] = top1_agreement(score, accuracy)
+    return rows
+
+
+def top1_agreement(score: np.ndarray, accuracy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return per row whether the best-scored candidate is a most accurate one (NaN: constant score), and its chance."""
+    best = np.take_along_axis(accuracy, np.nanargmax(score, axis=1)[:, None], axis=1)[:, 0]
+    highest = np.nanmax(accuracy, axis=1)
+    constant = np.nanmax(score, axis=1) == np.nanmin(score, axis=1)
+    chance = (accuracy == highest[:, None]).sum(axis=1) / (~np.isnan(accuracy)).sum(axis=1)
+    return np.where(constant, np.nan, (best == highest).astype(float)), chance
+
+
+def run_taus(edges: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean tau of every run, with the number of edges that have one and that have none."""
+    grouped = edges.groupby(["method", "search_seed", "run_id", "kind", "protocol", "scope"], observed=True)
+    means = grouped[["tau", "tau_without_none", "top1", "chance"]].mean()
+    return means.assign(
+        edges=grouped["tau"].count(), constant=grouped["tau"].size() - grouped["tau"].count()
+    ).reset_index()
+
+
+def method_taus(edges: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over seeds per method, kind, protocol and scope, with interval, p and top-1 agreement."""
+    keys = ["method", "kind", "protocol", "scope"]
+    runs = run_taus(edges).groupby(keys, observed=True)
+    rows = []
+    for key, part in edges.groupby(keys, observed=True):
+        per_run, counted = runs.get_group(key), int(part["tau"].count())
+        tau, bare = summarize(per_run["tau"].to_numpy()), summarize(per_run["tau_without_none"].to_numpy())
+        row: dict[str, object] = dict(zip(keys, key, strict=True))
+        row |= {"seeds": len(per_run), "edges": counted, "constant": len(part) - counted}
+        row |= {"tau": tau.mean, "sd": tau.sd, "low": tau.low, "high": tau.high}
+        row |= {"p": mean_tau_p(part["tau"].to_numpy(), part["n"].to_numpy()), "tau_without_none": bare.mean}
+        rows.append(row | {"top1": per_run["top1"].mean(), "chance": part["chance"].mean()})
+    return sort_rows(pd.DataFrame(rows), edges)
+
+
+def sort_rows(frame: pd.DataFrame, edges: pd.DataFrame) -> pd.DataFrame:
+    """Order rows by scope (headline first), protocol as recorded, and method."""
+    protocols = list(dict.fromkeys(edges["protocol"]))
+    methods = order_methods(frame["method"].unique())
+    keys = {"scope": [ONE, ALL].index, "protocol": protocols.index, "method": methods.index}
+    return frame.sort_values(["scope", "protocol", "method", "kind"], key=lambda c: c.map(keys.get(str(c.name), str)))
+
+
+def headline_protocol(edges: pd.DataFrame, wished: str | None = None) -> str:
+    """Return the protocol of headline and figures: the wished one, else the one that most runs have.
+
+    Raises:
+        UserError: no run has the wished protocol.
+    """
+    counts = edges.groupby("protocol", observed=True, sort=False)["run_id"].nunique()
+    if wished is not None and wished not in counts.index:
+        raise UserError(f"--protocol {wished!r} is in no run; recorded are {', '.join(map(repr, counts.index))}")
+    return wished or str(counts.idxmax())

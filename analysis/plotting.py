@@ -1,0 +1,116 @@
+"""One style for every figure: column widths, a colour-blind palette with a fixed colour per method, PNG beside PDF.
+
+Matplotlib is imported when the first figure is made, so that the tables work without it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from analysis.common import label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.3, 6.9
+"""Widths of one column and of two, in inches."""
+COLORS = {
+    "random": "#7f7f7f",
+    "darts": "#D55E00",
+    "darts-2nd": "#E69F00",
+    "darts-pt": "#0072B2",
+    "darts-pt-fix-alpha": "#56B4E9",
+    "agnas": "#009E73",
+    "rlnas": "#CC79A7",
+    "it-nas": "#000000",
+}
+"""Okabe and Ito's colours, safe for colour-blind readers."""
+SPARE = ("#882255", "#999933", "#44AA99", "#332288", "#AA4499", "#117733")
+"""Colours of methods that have none of their own (Tol's muted scheme)."""
+STYLE: dict[str, Any] = {
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "legend.fontsize": 6,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2,
+    "ytick.major.size": 2,
+    "lines.linewidth": 1.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "savefig.dpi": 250,
+    "pdf.fonttype": 42,
+}
+
+
+def available() -> bool:
+    """Return whether figures can be drawn; if not, say in one sentence how to get them."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        print(
+            "Figures were left out because matplotlib is not installed: pip install 'itnas[plot]' and run this again."
+        )
+        return False
+    mpl.use("Agg")
+    return True
+
+
+def subplots(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, Any]:
+    """Return a figure of ``width`` x ``height`` inches and its ``[rows, columns]`` axes, in the suite's style."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams.update(cast(Any, STYLE))
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(
+        rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **cast(Any, options)
+    )
+
+
+def save(figure: Figure, folder: Path, name: str, note: str) -> None:
+    """Write ``folder/<name>.png`` and ``.pdf`` with ``note`` (what it is of, with n) in small print at the bottom."""
+    import matplotlib.pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = textwrap.fill(note, int(24 * figure.get_figwidth()))
+    figure.supxlabel(lines, fontsize=5.5, color="#555555", x=0.99, ha="right")
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)  # laid out once, not again for every format
+    figure.savefig(folder / f"{name}.png")
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    plt.close(figure)
+    print(f"figure: {folder / name}.png (and .pdf)")
+
+
+def colors(methods: Sequence[str]) -> dict[str, str]:
+    """Return the colour of every method; one without its own takes the next spare colour."""
+    unknown = [method for method in methods if method not in COLORS]
+    spare = {method: SPARE[index % len(SPARE)] for index, method in enumerate(unknown)}
+    return {method: COLORS.get(method) or spare[method] for method in methods}
+
+
+def counted(method: str, n: int) -> str:
+    """Return a tick label such as ``DARTS (n=3)`` on two lines."""
+    return broken(f"{label(method)}\nn={n}")
+
+
+def broken(text: str) -> str:
+    """Return ``text`` with a line break before an opening bracket."""
+    return text.replace(" (", "\n(")
+
+
+def panels(axes: Sequence[Axes], keep: int) -> None:
+    """Hide the axes from number ``keep`` on."""
+    for axis in axes[keep:]:
+        axis.set_visible(False)

@@ -1,0 +1,152 @@
+"""The statistics that every analysis reports: Kendall's tau-b, intervals over seeds, paired tests, Holm's correction.
+
+Not called `statistics`: that is a module of Python itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+LEVEL = 0.95
+"""Confidence level of every interval."""
+RESAMPLES = 9999
+"""Bootstrap resamples and Monte-Carlo permutations."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean over seeds with its spread; ``sd``, ``low`` and ``high`` are NaN where ``n`` does not allow them."""
+
+    n: int
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
+def summarize(values: np.ndarray) -> Summary:
+    """Return the mean of ``values`` (NaN left out), sample standard deviation and 95 % percentile bootstrap interval.
+
+    One value has neither deviation nor interval. The interval resamples seeds; with fewer than about ten of them a
+    percentile interval is narrower than its name says, so it is printed with n, always.
+    """
+    kept = np.asarray(values, dtype=float)
+    kept = kept[~np.isnan(kept)]
+    if kept.size < 2:
+        return Summary(kept.size, float(kept.mean()) if kept.size else math.nan, math.nan, math.nan, math.nan)
+    low, high = bootstrap_interval(kept)
+    return Summary(kept.size, float(kept.mean()), float(kept.std(ddof=1)), low, high)
+
+
+def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of the mean of at least two ``values``; the resampling seed is fixed."""
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    rng = np.random.default_rng(0)
+    found = scipy_stats.bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=LEVEL, method="percentile", rng=rng
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def tau_b(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Kendall's tau-b and its two-sided p for every row of two ``[rows, m]`` arrays, NaN entries left out.
+
+    A row in which either side is constant (or has fewer than two entries) has no tau: NaN, never 0. The values are
+    ``scipy.stats.kendalltau``'s own; as tau depends on ranks only, each distinct pattern of ranks is computed once.
+    """
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    missing = np.isnan(first) | np.isnan(second)
+    ranks = [_dense_ranks(np.where(missing, np.nan, side)) for side in (first, second)]
+    order = np.lexsort((ranks[1], ranks[0]), axis=-1)
+    pattern = np.concatenate([np.take_along_axis(side, order, axis=-1) for side in ranks], axis=-1)
+    distinct, where = np.unique(pattern, axis=0, return_inverse=True)
+    found = np.array([_tau_of_ranks(row) for row in distinct]).reshape(-1, 2)
+    return found[where.ravel(), 0], found[where.ravel(), 1]
+
+
+def _dense_ranks(values: np.ndarray) -> np.ndarray:
+    """Dense ranks along the last axis, -1 for NaN."""
+    ranks = np.asarray(
+        scipy_stats.rankdata(np.where(np.isnan(values), np.inf, values), method="dense", axis=-1), dtype=int
+    )
+    return np.where(np.isnan(values), -1, ranks)
+
+
+def _tau_of_ranks(pattern: np.ndarray) -> tuple[float, float]:
+    first, second = np.split(pattern, 2)
+    first, second = first[first >= 0], second[second >= 0]
+    if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
+        return math.nan, math.nan
+    tau, p = np.asarray(scipy_stats.kendalltau(first, second), dtype=float)
+    return tau, p
+
+
+def tau_deviation(n: int) -> float:
+    """Return the standard deviation of tau of ``n`` untied points without association (0.408 for 5, 0.289 for 8)."""
+    return math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1))) if n > 1 else math.nan
+
+
+def mean_tau_p(taus: np.ndarray, points: np.ndarray) -> float:
+    """Return the two-sided p of the mean of independent ``taus``, each of so many ``points``, under no association.
+
+    Normal approximation with the variance of untied points. Edges of one supernet share weights and are not fully
+    independent, so this p is optimistic; it is there to tell a mean of 0.1 over 18 edges from one over 900.
+    """
+    kept = ~np.isnan(taus)
+    if not kept.any():
+        return math.nan
+    deviation = math.sqrt(sum(tau_deviation(int(n)) ** 2 for n in points[kept])) / kept.sum()
+    return float(2 * scipy_stats.norm.sf(abs(taus[kept].mean()) / deviation))
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Return Holm's step-down adjusted p values (Holm 1979); NaN stays NaN and is not counted as a test."""
+    p_values = np.asarray(p_values, dtype=float)
+    adjusted = np.full(p_values.shape, np.nan)
+    tested = np.flatnonzero(~np.isnan(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p_values[order] * factors))
+    return adjusted
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Difference of two methods on the seeds they share."""
+
+    difference: Summary
+    p: float
+    """Two-sided p of the sign-flip permutation test of a mean difference of 0; NaN below two pairs."""
+    smallest_p: float
+    """The smallest p that so many pairs can give, 2 / 2**n."""
+
+
+def paired(first: np.ndarray, second: np.ndarray) -> Paired:
+    """Compare two arrays paired by position: mean of ``first - second``, interval, and exact or Monte-Carlo p."""
+    differences = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    differences = differences[~np.isnan(differences)]
+    n = len(differences)
+    if n < 2:
+        return Paired(summarize(differences), math.nan, math.nan)
+    test = scipy_stats.permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(0),
+    )
+    return Paired(summarize(differences), float(test.pvalue), 2 / 2**n)
+
+
+def proportion_interval(count: int, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a proportion; NaN without a trial."""
+    if n == 0:
+        return math.nan, math.nan
+    found = scipy_stats.binomtest(count, n).proportion_ci(LEVEL, method="wilson")
+    return float(found.low), float(found.high)

@@ -1,0 +1,120 @@
+"""Writing a table for every reader: CSV for programs, Markdown for people, LaTeX for papers; and numbers as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+NA = "n/a"
+CONSTANT = f"{NA} (constant)"
+"""What stands for tau where a score or accuracy is constant."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as numbers (CSV) and as text (Markdown, LaTeX, terminal)."""
+
+    name: str
+    caption: str
+    """What it shows, of what, with n, and whether accuracies are the benchmark's or ours."""
+    data: pd.DataFrame
+    display: pd.DataFrame
+
+
+def save_table(table: Table, folder: Path, notes: Iterable[str] = ()) -> None:
+    """Write ``folder/<name>.csv``, ``.md`` and ``.tex``; notes go below the Markdown table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table.data.to_csv(folder / f"{table.name}.csv", index=False)
+    body = table.display.to_markdown(index=False, disable_numparse=True)
+    footer = "".join(f"\n- {note}" for note in notes)
+    (folder / f"{table.name}.md").write_text(f"{table.caption}\n\n{body}\n{footer}\n".rstrip() + "\n", encoding="utf-8")
+    (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
+
+
+def latex(table: Table) -> str:
+    r"""Return the table as a two-column-wide LaTeX float with booktabs rules (needs ``\usepackage{booktabs}``)."""
+    widths = [table.display[name].astype(str).str.len().max() for name in table.display.columns]
+    styler = table.display.style.hide(axis="index").format(latex_text).format_index(latex_text, axis=1)
+    text = styler.to_latex(
+        hrules=True,
+        environment="table*",
+        position="t",
+        position_float="centering",
+        column_format="".join("p{3.5cm}" if widest > 40 else "l" for widest in widths),
+        caption=latex_text(table.caption),
+        label=f"tab:{table.name}",
+    )
+    head = "% needs \\usepackage{booktabs}\n"
+    return head + text.replace("\\centering\n", "\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}\n", 1)
+
+
+_LATEX = {
+    "\\": "\\textbackslash{}",
+    "&": "\\&",
+    "%": "\\%",
+    "$": "\\$",
+    "#": "\\#",
+    "_": "\\_",
+    "{": "\\{",
+    "}": "\\}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
+    "±": "$\\pm$",
+    "×": "$\\times$",
+    "−": "$-$",
+    "–": "--",
+    "α": "$\\alpha$",
+    "τ": "$\\tau$",
+    "≥": "$\\geq$",
+    "≤": "$\\leq$",
+    "Δ": "$\\Delta$",
+}
+
+
+def latex_text(value: object) -> str:
+    """Return ``value`` as LaTeX text: special characters escaped, ``<-`` as an arrow."""
+    parts = str(value).split("<-")
+    return "$\\leftarrow$".join("".join(_LATEX.get(character, character) for character in part) for part in parts)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number with ``digits`` decimals, or n/a."""
+    return NA if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def mean_sd(mean: float, sd: float, digits: int = 2) -> str:
+    """Return ``mean ± sd``, without the deviation where there is none."""
+    return number(mean, digits) if math.isnan(sd) else f"{number(mean, digits)} ± {number(sd, digits)}"
+
+
+def interval(low: float, high: float, digits: int = 2) -> str:
+    """Return ``[low, high]``, or why there is none."""
+    return f"{NA} (n < 2)" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def p_value(p: float) -> str:
+    """Return a p value with three decimals."""
+    return NA if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def percent(value: float) -> str:
+    """Return a fraction in percent without decimals."""
+    return NA if math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def tau(value: float, constant: int) -> str:
+    """Return tau with two decimals; ``n/a (constant)`` where it is NaN because all ``constant`` edges are."""
+    return CONSTANT if math.isnan(value) and constant else number(value)
+
+
+def filled(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Return rows of text as a frame; what a row lacks is n/a."""
+    frame = pd.DataFrame(rows, dtype=object)
+    return frame.where(frame.notna(), NA)

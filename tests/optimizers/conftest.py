@@ -1,0 +1,40 @@
+"""A small search on digits, for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from itnas.config import make_config
+from itnas.data import digits
+from itnas.data.images import Dataset, Loader
+from itnas.optimizers import METHODS, Optimizer
+from itnas.spaces import get_space
+
+
+@pytest.fixture(scope="session")
+def data() -> Dataset:
+    return digits.load()
+
+
+Prepared = tuple[Optimizer, Loader, Loader]
+
+
+@pytest.fixture
+def prepare(data: Dataset) -> Callable[..., Prepared]:
+    """Return a function that sets a method up on 64 training and 40 validation digits."""
+
+    def build(method: str, seed: int = 0) -> Prepared:
+        config = make_config("nasbench201", method, "digits", seed, smoke=True)
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        train = Loader(data.train, data.info, 16, generator, "cpu").first(64)
+        valid = Loader(data.valid, data.info, 16, generator, "cpu").first(40)
+        optimizer = METHODS[method][0](config.optimizer, config.network)
+        optimizer.adapt_search_space(get_space("nasbench201"), "digits")
+        optimizer.before_training()
+        return optimizer, *optimizer.prepare_data(train, valid, generator)
+
+    return build

@@ -1,0 +1,117 @@
+"""DARTS-PT: its schedule, what a mask does, and that the one useful operation is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from itnas.optimizers.darts_pt import DARTSPT
+
+USEFUL = (3, 1, 4, 2, 0, 3)
+
+
+class OneUsefulOperation(nn.Module):
+    """A "supernet" whose logits point at the label as strongly as the useful operation of every edge is weighted."""
+
+    def __init__(self, optimizer: DARTSPT, labels: Tensor):
+        super().__init__()
+        self.alphas = optimizer.alphas
+        self.bias = nn.Parameter(torch.zeros(10))
+        self.labels = labels
+
+    def forward(self, images: Tensor) -> Tensor:
+        weights = self.alphas.weights()
+        strength = sum(weights[edge, k] for edge, k in enumerate(USEFUL))
+        # image i is right while the strength of all edges together exceeds its own threshold
+        index = images[:, 0, 0, 0].round().long()
+        threshold = torch.linspace(0.0, 6.0, len(self.labels))[index]
+        target = torch.nn.functional.one_hot(self.labels[index], 10)
+        return target * (strength - threshold)[:, None] + self.bias - 1e-3 * torch.arange(10)
+
+
+def planted(prepare: Callable) -> tuple[DARTSPT, object, object]:
+    optimizer, train, valid = prepare("darts-pt-fix-alpha")
+    n = len(valid.images)
+    valid.images = torch.arange(n, dtype=torch.float32)[:, None, None, None].expand(n, 1, 12, 12).clone()
+    optimizer.graph = OneUsefulOperation(optimizer, valid.labels)
+    optimizer.op_optimizer = optimizer.get_op_optimizer()
+    optimizer.train_epoch = lambda *_: (0.0, 0.0)  # nothing to learn: the planted strengths are the truth
+    return optimizer, train, valid
+
+
+def test_the_only_useful_operation_of_every_edge_is_chosen(prepare: Callable) -> None:
+    optimizer, train, valid = planted(prepare)
+    n = len(valid.images)  # type: ignore[attr-defined]
+    labels = valid.labels.clone()  # type: ignore[attr-defined]
+    labels[labels == 0] = 1  # class 0 would be right without any strength
+    optimizer.graph.labels = labels
+    valid.labels = labels  # type: ignore[attr-defined]
+    selection = optimizer.select(train, valid)  # type: ignore[arg-type]
+    assert optimizer.space.operations(selection.genotype) == [
+        ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")[k] for k in USEFUL
+    ]
+    assert n == 40
+
+
+def test_schedule_has_six_decisions_at_0_5_10_15_20_24_and_25_tuning_epochs(
+    prepare: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimizer, train, valid = prepare("darts-pt")
+    optimizer.config = replace(optimizer.config, tune_epochs_between=5)
+    decisions, tuned, saved = [], [], []
+    original = optimizer.decide_one
+
+    def decide(data: object) -> None:
+        decisions.append(optimizer.progress.epoch)
+        optimizer.progress.undecided.pop()
+
+    monkeypatch.setattr(optimizer, "decide_one", decide)
+    monkeypatch.setattr(optimizer, "train_epoch", lambda *_: tuned.append(optimizer.progress.epoch))
+    optimizer.checkpoint = lambda: saved.append(optimizer.progress.epoch)
+    optimizer.select(train, valid)
+    assert decisions == [0, 5, 10, 15, 20, 24]
+    assert tuned == list(range(25))
+    assert saved == list(range(1, 26))
+    assert original.__name__ == "decide_one"
+
+
+def test_fine_tuning_uses_a_tenth_of_the_rate_and_keeps_it(prepare: Callable) -> None:
+    optimizer, train, valid = prepare("darts-pt")
+    optimizer.select(train, valid)
+    assert optimizer.op_optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * optimizer.config.weights.lr)
+    assert optimizer.alphas.fixed.sum(1).tolist() == [1] * 6
+
+
+def test_measuring_restores_statistics_and_masks_nothing_afterwards(prepare: Callable) -> None:
+    optimizer, _, valid = prepare("darts-pt")
+    optimizer.start_selection(6, 5)
+    before = {name: value.clone() for name, value in optimizer.graph.named_buffers() if "fixed" not in name}
+    optimizer.decide_one(valid)
+    assert all(torch.equal(value, dict(optimizer.graph.named_buffers())[name]) for name, value in before.items())
+    assert optimizer.alphas.masked is None
+    assert optimizer.graph.training
+    assert int(optimizer.alphas.fixed.sum()) == 1
+
+
+def test_all_candidates_of_an_edge_see_the_same_augmented_batches(prepare: Callable) -> None:
+    optimizer, _, valid = prepare("darts-pt")
+    optimizer.start_selection(6, 5)
+    state = optimizer.generator.get_state()
+    with optimizer.measuring():
+        first = optimizer.masked_accuracy((0, 3), valid, state)
+        optimizer.masked_accuracy((0, 1), valid, state)
+        again = optimizer.masked_accuracy((0, 3), valid, state)
+    assert first == again
+
+
+def test_fixed_alphas_never_move(prepare: Callable) -> None:
+    optimizer, train, valid = prepare("darts-pt-fix-alpha")
+    before = optimizer.alphas.logits.detach().clone()
+    optimizer.train_epoch(train, valid)
+    optimizer.select(train, valid)
+    assert torch.equal(optimizer.alphas.logits, before)
+    assert not optimizer.reads_valid_batches
