@@ -83,7 +83,7 @@ def test_import_list_and_verify_tell_the_provenance(tmp_path: Path, capsys: pyte
     data_main(["list", *place])
     out = capsys.readouterr().out
     assert "nas-bench-201: not there" in out
-    assert "nas-bench-101: 1 architectures" in out
+    assert "nas-bench-101: 1 of 423,624 architectures" in out
     assert "nats-bench-tss" in out
     query_main([digest, "--dataset", "cifar10", "--split", "valid", "--epochs", "108", "--seed", "0", *place])
     assert capsys.readouterr().out == "80.0000 %  n = 1  rank 1 of 1\n"

@@ -137,9 +137,10 @@ class Cells:
     def _add_costs(self, index: int, dataset: str, epochs: int, trainings: list[Mapping[str, Any]]) -> None:
         for quantity in ("params", "flop"):
             self.set(cost_name(quantity, dataset), index, float(np.mean([t[quantity] for t in trainings])))
-        times = [t["train_times"] for t in trainings]
+        times = [t.get("train_times") for t in trainings]
         if all(times):
-            self.set(seconds_name(dataset, epochs), index, float(np.mean([sum(t.values()) for t in times])))
+            seconds = [sum(t.values()) for t in times if t]
+            self.set(seconds_name(dataset, epochs), index, float(np.mean(seconds)))
 
     def has(self, name: str) -> bool:
         """Return whether any cell has a number in this column."""
