@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from string import ascii_uppercase as LETTERS
+
 import numpy as np
 import pandas as pd
 
@@ -117,13 +120,45 @@ def sort_rows(frame: pd.DataFrame, edges: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values(["scope", "protocol", "method", "kind"], key=lambda c: c.map(keys.get(str(c.name), str)))
 
 
-def headline_protocol(edges: pd.DataFrame, wished: str | None = None) -> str:
-    """Return the protocol of headline and figures: the wished one, else the one that most runs have.
+@dataclass(frozen=True)
+class Protocols:
+    """How supernets were discretized and measured; one trained on random labels is not measured as the others are."""
+
+    letters: dict[str, str]
+    """A letter for every recorded protocol; A is the one of most runs."""
+    headline: dict[str, str]
+    """The protocol each method is shown under where only one can be: A if its runs have it."""
+
+    def shown(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows under their method's headline protocol."""
+        wanted = rows["method"].astype(str).map(self.headline)
+        return rows[rows["protocol"].astype(str) == wanted]
+
+    def mark(self, method: str) -> str:
+        """Return the letter of the method's headline protocol where there are several, else nothing."""
+        return self.letters[self.headline[method]] if len(self.letters) > 1 else ""
+
+    def text(self) -> str:
+        """Return the protocols with their letters."""
+        if len(self.letters) == 1:
+            return f"protocol: {next(iter(self.letters))}"
+        return "; ".join(f"protocol {letter}: {protocol}" for protocol, letter in self.letters.items())
+
+
+def find_protocols(edges: pd.DataFrame, wished: str | None = None) -> Protocols:
+    """Return the protocols of ``edges``; a ``wished`` one is the headline of the methods that have it, the only ones.
 
     Raises:
         UserError: no run has the wished protocol.
     """
     counts = edges.groupby("protocol", observed=True, sort=False)["run_id"].nunique()
+    counts = counts.sort_values(ascending=False, kind="stable")
     if wished is not None and wished not in counts.index:
         raise UserError(f"--protocol {wished!r} is in no run; recorded are {', '.join(map(repr, counts.index))}")
-    return wished or str(counts.idxmax())
+    letters = {str(protocol): LETTERS[place % len(LETTERS)] for place, protocol in enumerate(counts.index)}
+    ordered = [wished] if wished else list(letters)
+    headline = {}
+    for method, part in edges.groupby("method", observed=True):
+        there = set(part["protocol"])
+        headline |= {str(method): next(p for p in ordered if p in there)} if there & set(ordered) else {}
+    return Protocols(letters, headline)

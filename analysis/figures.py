@@ -25,8 +25,9 @@ from itnas.spaces import get_space
 
 SEARCH_PHASES = ("train", "scores")
 """Phases that a search needs to go on; discretization and evaluation measure, they do not search."""
-COSTS = {"search_seconds": "search", "selection_seconds": "selection"}
+COSTS = {"train_seconds": "training", "scores_seconds": "scores", "selection_seconds": "selection"}
 COSTS |= {"discretization_seconds": "discretization", "evaluation_seconds": "evaluation"}
+"""Parts of a run's cost, in the order of the stack; the first three are the search."""
 Target = tuple[str, str, str]
 
 
@@ -43,21 +44,20 @@ def search_time(timing: pd.DataFrame) -> pd.DataFrame:
 def anytime(group: Group, target: Target) -> pd.DataFrame:
     """Return value of the derived cell against seconds of search, the finished selection as the last point of a run.
 
-    Columns: run_id, method, search_seed, epoch, seconds, value.
+    Columns: run_id, method, search_seed, epoch, seconds, value. Epoch 0, an untrained supernet's cell, is left out.
     """
     values = truth.epoch_values(group, target)
     time = search_time(group.records["timing"])
-    values = values.assign(run_id=values["run_id"].astype(str)).merge(
-        time.assign(run_id=time["run_id"].astype(str)), on=["run_id", "epoch"], how="left"
+    values = (
+        values[values["epoch"] > 0]
+        .assign(run_id=values["run_id"].astype(str))
+        .merge(time.assign(run_id=time["run_id"].astype(str)), on=["run_id", "epoch"], how="left")
     )
     values["seconds"] = values["seconds"].fillna(0.0)
-    finals = truth.final_values(group)
-    kind, dataset, split = target
-    at = (finals["kind"] == kind) & (finals["dataset"] == dataset) & (finals["split"] == split)
-    finals = finals[at & (finals["variant"] == "genotype")][["run_id", "method", "search_seed", "value"]]
+    finals = truth.at(truth.final_values(group), target)[["run_id", "method", "search_seed", "value"]]
     selection = {run_id: meta["cost"].get("selection_seconds") or 0.0 for run_id, meta in group.records.meta.items()}
     last = values.groupby("run_id")[["epoch", "seconds"]].max()
-    finals = finals.join(last, on="run_id")
+    finals = finals.join(last, on="run_id").fillna({"epoch": 0, "seconds": 0.0})
     finals["seconds"] += finals["run_id"].map(selection)
     finals["epoch"] += 1
     columns = ["run_id", "method", "search_seed", "epoch", "seconds", "value"]
@@ -79,8 +79,8 @@ def draw_anytime(group: Group, target: Target) -> None:
             axis.axhline(rows["value"].mean(), color=palette[method], linestyle="--", linewidth=1, label=text)
             continue
         rows = rows[rows["seconds"] > 0]
-        for _, part in rows.groupby("run_id"):
-            axis.step(part["seconds"], part["value"], where="post", color=palette[method], linewidth=0.4, alpha=0.4)
+        looks = {"drawstyle": "steps-post", "color": palette[method], "linewidth": 0.4, "alpha": 0.4}
+        plotting.lines(axis, rows, "seconds", "value", **looks)
         mean = rows.groupby("epoch")[["seconds", "value"]].mean()
         axis.step(mean["seconds"], mean["value"], where="post", color=palette[method], linewidth=1.5, label=text)
     optimum = truth.reference(group, "optimum").get("/".join(target[1:]))
@@ -102,8 +102,7 @@ def draw_anytime(group: Group, target: Target) -> None:
 def draw_results(group: Group, values: pd.DataFrame, target: Target) -> None:
     """Draw the regret (with a table) or the accuracy of every seed's derived cell."""
     kind, dataset, split = target
-    at = (values["kind"] == kind) & (values["dataset"] == dataset) & (values["split"] == split)
-    own = values[at & (values["variant"] == "genotype")]
+    own = truth.at(values, target)
     optimum = truth.reference(group, "optimum").get(f"{dataset}/{split}") if kind == "table" else None
     expected = truth.reference(group, "mean").get(f"{dataset}/{split}") if kind == "table" else None
     own = own.assign(shown=own["value"] if optimum is None else optimum - own["value"])
@@ -195,7 +194,8 @@ def draw_derived(group: Group, values: pd.DataFrame, target: Target | None) -> N
     space = get_space(group.constant("space"))
     finals = truth.final_genotypes(group)
     finals = finals[finals["variant"] == "genotype"].sort_values("search_seed")
-    known = {} if target is None else _value_of(values, target)
+    rows = None if target is None else truth.at(values, target)
+    known = {} if rows is None else dict(zip(rows["run_id"], rows["value"], strict=True))
     for method in group.methods:
         part = finals[finals["method"] == method].head(cells.SEEDS)
         drawn = []
@@ -209,13 +209,6 @@ def draw_derived(group: Group, values: pd.DataFrame, target: Target | None) -> N
         what = "" if target is None else f", {target[1]} {target[2]}"
         note = f"{label(method)}, {group.name}{what}; {len(drawn)} of n={group.seeds(method)} seeds"
         cells.draw_cells(drawn, group.folder, f"cell_{method}", note)
-
-
-def _value_of(values: pd.DataFrame, target: Target) -> dict[str, float]:
-    kind, dataset, split = target
-    at = (values["kind"] == kind) & (values["dataset"] == dataset) & (values["split"] == split)
-    rows = values[at & (values["variant"] == "genotype")]
-    return dict(zip(rows["run_id"], rows["value"], strict=True))
 
 
 def costs(group: Group) -> pd.DataFrame:
@@ -245,7 +238,7 @@ def cost_table(group: Group, data: pd.DataFrame) -> Table:
 def draw_costs(group: Group, data: pd.DataFrame) -> None:
     """Draw stacked bars of seconds per method, a dot per run's total."""
     figure, axes = plotting.subplots(1, 1, plotting.COLUMN, 0.9 + 0.26 * len(group.methods))
-    axis, shades = axes[0, 0], ("#0072B2", "#56B4E9", "#E69F00", "#999999")
+    axis, shades = axes[0, 0], ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#999999")
     mean = data.groupby("method")[list(COSTS)].mean().loc[group.methods]
     left = np.zeros(len(mean))
     for (name, text), shade in zip(COSTS.items(), shades, strict=True):
@@ -258,7 +251,7 @@ def draw_costs(group: Group, data: pd.DataFrame) -> None:
     axis.set_yticks(range(len(mean)), [f"{label(m)} (n={group.seeds(m)})" for m in group.methods])
     axis.invert_yaxis()
     axis.set_xlabel("seconds")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     plotting.save(figure, group.folder, "cost", f"{group.name}; bar: mean over seeds, dot: one run's total")
 
 

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from analysis.common import label
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -91,6 +94,14 @@ def save(figure: Figure, folder: Path, name: str, note: str) -> None:
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     plt.close(figure)
     print(f"figure: {folder / name}.png (and .pdf)")
+
+
+def lines(axis: Axes, rows: pd.DataFrame, x: str, y: str, **looks: object) -> None:
+    """Draw one line per run of ``rows`` (sorted along it) as a single artist: a thousand runs are drawn in no time."""
+    breaks = rows["run_id"].to_numpy()[1:] != rows["run_id"].to_numpy()[:-1]
+    at = np.flatnonzero(breaks) + 1
+    xs, ys = (np.insert(rows[name].to_numpy(dtype=float), at, np.nan) for name in (x, y))
+    axis.plot(xs, ys, **cast(Any, looks))
 
 
 def colors(methods: Sequence[str]) -> dict[str, str]:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+COLUMNS = {"genotype": "skips", "genotype_with_none": "skips_with_none", "genotype_without_none": "skips_without_none"}
+"""Column of every variant of a run's final cell."""
+
+
 @dataclass(frozen=True)
 class SkipArguments(Arguments):
     """Skip connections of the derived cells."""
@@ -45,22 +49,24 @@ def limit(genotype: str, space: str, threshold: float) -> tuple[int, int]:
     return math.ceil(threshold * size - 1e-9), size
 
 
-def final_skips(epochs: pd.DataFrame, least: int) -> pd.DataFrame:
-    """Return a row per run: skips of the final cell by each rule, most skips in any epoch, first collapsed epoch.
+def final_skips(group: Group, least: int) -> pd.DataFrame:
+    """Return a row per run: skips of the final cell by each rule, whether it collapsed, and the epochs before.
 
-    Epoch 0, where nothing is trained and a score is chance, counts only for methods that have no other.
+    The final cell is the selection's, which for DARTS-PT is not the last epoch's. ``most`` and ``first_collapsed`` are
+    of the cells derived after every epoch from 1 on; at epoch 0 nothing is trained and a score is chance.
     """
-    ordered = epochs.sort_values(["method", "search_seed", "epoch"])
-    final = ordered.groupby("run_id", observed=True)["epoch"].transform("max")
-    ordered = ordered[(ordered["epoch"] > 0) | (final == 0)]
-    grouped = ordered.groupby(["method", "search_seed", "run_id"], observed=True)
-    last = grouped[["epoch", "skips", "skips_with_none", "skips_without_none"]].last()
-    first = (
-        ordered[ordered["skips"] >= least].groupby(["method", "search_seed", "run_id"], observed=True)["epoch"].min()
-    )
-    return last.assign(
-        most=grouped["skips"].max(), first_collapsed=first, collapsed=last["skips"] >= least
-    ).reset_index()
+    space = get_space(group.constant("space"))
+    finals = truth.final_genotypes(group)
+    finals["skips"] = [space.count(genotype, space.skip_name) for genotype in finals["genotype"]]
+    keys = ["method", "search_seed", "run_id"]
+    rows = finals.pivot(index=keys, columns="variant", values="skips").rename(columns=COLUMNS)  # noqa: PD010
+    epochs = group.records["epochs"]
+    trained = epochs[epochs["epoch"] > 0].assign(run_id=epochs["run_id"].astype(str))
+    most = trained.groupby("run_id")["skips"].max()
+    first = trained[trained["skips"] >= least].groupby("run_id")["epoch"].min()
+    rows = rows.reset_index().rename_axis(columns=None)
+    rows = rows.assign(most=rows["run_id"].map(most), first_collapsed=rows["run_id"].map(first))
+    return rows.assign(collapsed=rows["skips"] >= least)
 
 
 def collapse_rates(finals: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +95,7 @@ def skip_table(data: pd.DataFrame, least: int, size: int) -> Table:
             "range": [f"{low} to {high}" for low, high in zip(data["fewest"], data["most"], strict=True)],
             "with none": data["with_none"].map(writing.number),
             "without none": data["without_none"].map(writing.number),
-            "most in any epoch": data["most_in_any_epoch"],
+            "most in any epoch": [NA if np.isnan(value) else f"{value:.0f}" for value in data["most_in_any_epoch"]],
             "collapsed": [f"{count} of {n}" for count, n in zip(data["collapsed"], data["seeds"], strict=True)],
             "rate, 95 % interval": [
                 f"{writing.percent(rate)} [{writing.percent(low)}, {writing.percent(high)}]"
@@ -109,43 +115,53 @@ def skip_table(data: pd.DataFrame, least: int, size: int) -> Table:
 # --- figure -----------------------------------------------------------------------------------------------------------
 
 
-def curves(axis: Axes, rows: pd.DataFrame, value: str, color: str) -> None:
-    """Draw ``value`` over epochs: every seed a thin line, the mean thick; a dot where there is one epoch only."""
-    if rows["epoch"].max() == 0:
-        spread = np.linspace(-0.5, 0.5, len(rows)) if len(rows) > 1 else [0.0]
-        axis.plot(spread, rows[value], ".", color=color, markersize=4, alpha=0.7)
-        axis.set_xlim(-2, 2)
-        axis.set_xticks([0])
-        return
-    for _, part in rows.groupby("run_id", observed=True):
-        axis.plot(part["epoch"], part[value], color=color, linewidth=0.5, alpha=0.5)
-    mean = rows.groupby("epoch")[value].mean()
-    axis.plot(mean.index, mean, color=color, linewidth=1.6)
+def curves(axis: Axes, rows: pd.DataFrame, finals: pd.DataFrame, value: str, color: str) -> None:
+    """Draw ``value`` over epochs, every seed a thin line, the mean thick; a dot per seed for the final cell.
+
+    A method without epochs, such as random search, has dots only.
+    """
+    last = int(rows["epoch"].max())
+    if last > 0:
+        plotting.lines(axis, rows, "epoch", value, color=color, linewidth=0.5, alpha=0.5)
+        mean = rows.groupby("epoch")[value].mean()
+        axis.plot(mean.index, mean, color=color, linewidth=1.6)
+    width = 0.04 * max(last, 1)
+    spread = np.linspace(-width, width, len(finals)) if len(finals) > 1 else np.zeros(1)
+    axis.plot(last + 2.5 * width + spread, finals[value], ".", color=color, markersize=3.5, markeredgewidth=0)
+    axis.set_xlim(-width, last + 5 * width)
+    axis.set_xticks([0, last] if last else [])
 
 
-def draw(group: Group, target: tuple[str, str, str] | None, least: int, size: int) -> None:
+def draw(group: Group, target: tuple[str, str, str] | None, finals: pd.DataFrame, least: int, size: int) -> None:
     """Draw AGNAS Fig. 6: skips per epoch and, with a benchmark table, the cell's accuracy; a column per method."""
-    epochs = group.records["epochs"].sort_values("epoch")
-    values = truth.epoch_values(group, target).sort_values("epoch") if target else None
-    rows, methods, palette = 1 if values is None else 2, group.methods, plotting.colors(group.methods)
+    along = ["run_id", "epoch"]
+    epochs = group.records["epochs"].sort_values(along)
+    rows, methods, palette = 2 if target else 1, group.methods, plotting.colors(group.methods)
     columns = max(len(methods), 4)
     figure, axes = plotting.subplots(rows, columns, plotting.PAGE, 1.1 + rows, sharey="row")
     plotting.panels(axes[:, len(methods) :].ravel(), 0)
     for column, method in enumerate(methods):
         axis = axes[0, column]
-        curves(axis, epochs[epochs["method"] == method], "skips", palette[method])
+        curves(axis, epochs[epochs["method"] == method], finals[finals["method"] == method], "skips", palette[method])
         axis.axhline(least, color="black", linewidth=0.5, linestyle=":")
         axis.set_title(plotting.counted(method, group.seeds(method)), fontsize=6.5)
-        if values is not None:
-            curves(axes[1, column], values[values["method"] == method], "value", palette[method])
         axes[-1, column].set_xlabel("epoch")
     axes[0, 0].set_ylim(-0.3, size + 0.3)
     axes[0, 0].set_ylabel(f"skips of {size}")
-    note = f"{group.name}; thin: seed, thick: mean; dotted: collapse at {least}"
+    note = f"{group.name}; thin: seed, thick: mean, dot: final cell; dotted: collapse at {least}"
     if target:
-        axes[-1, 0].set_ylabel(f"{target[1]} {target[2]} acc., %")
+        draw_values(group, target, list(axes[1]), palette)
         note += "; accuracy: benchmark table"
     plotting.save(figure, group.folder, "skip_connections", note)
+
+
+def draw_values(group: Group, target: tuple[str, str, str], axes: list[Axes], palette: dict[str, str]) -> None:
+    """Draw the accuracy of the derived cell per epoch, an axis per method."""
+    values = truth.epoch_values(group, target).sort_values(["run_id", "epoch"])
+    finals = truth.at(truth.final_values(group), target)
+    for axis, method in zip(axes, group.methods, strict=False):
+        curves(axis, values[values["method"] == method], finals[finals["method"] == method], "value", palette[method])
+    axes[0].set_ylabel(f"{target[1]} {target[2]} acc., %")
 
 
 # --- command ----------------------------------------------------------------------------------------------------------
@@ -155,13 +171,13 @@ def analyse(group: Group, arguments: SkipArguments) -> None:
     """Write the table and the figure of one group."""
     epochs = group.records["epochs"]
     least, size = limit(str(epochs["genotype"].iloc[0]), group.constant("space"), arguments.threshold)
-    finals = final_skips(epochs, least)
+    finals = final_skips(group, least)
     publish(skip_table(collapse_rates(finals), least, size), group)
     say(group)
     finals.to_csv(group.folder / "skip_connections_runs.csv", index=False)
     target = truth.headline(truth.means(group))
     if plotting.available():
-        draw(group, target if target and target[0] == "table" else None, least, size)
+        draw(group, target if target and target[0] == "table" else None, finals, least, size)
 
 
 def main(arguments: SkipArguments) -> None:

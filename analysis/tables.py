@@ -140,7 +140,7 @@ def detail_table(group: Group, kind: str, values: pd.DataFrame) -> Table:
         }
     )
     caption = f"Derived cells in detail: {kind_caption(group, kind, values)}. Percentile bootstrap interval over seeds."
-    return Table(f"accuracy_{kind}_detail", caption, rows, shown)
+    return Table(f"accuracy_{kind}_detail", caption, rows, shown, listing=True)
 
 
 def none_table(group: Group, values: pd.DataFrame, target: tuple[str, str, str]) -> Table:
@@ -261,9 +261,7 @@ def deviation_table(group: Group, values: pd.DataFrame) -> Table | None:
 
 def runs_table(group: Group, values: pd.DataFrame, target: tuple[str, str, str] | None) -> Table:
     """Return every run: its cell, headline accuracy, cost and id."""
-    own = values[values["variant"] == "genotype"]
-    at = own[[(k, d, s) == target for k, d, s in zip(own["kind"], own["dataset"], own["split"], strict=True)]]
-    accuracy = at.drop_duplicates("run_id").set_index("run_id")["value"]
+    accuracy = {} if target is None else truth.at(values, target).set_index("run_id")["value"].to_dict()
     rows = []
     for one in group.records.runs.to_dict("records"):
         meta = group.records.meta[one["run_id"]]
@@ -279,7 +277,7 @@ def runs_table(group: Group, values: pd.DataFrame, target: tuple[str, str, str] 
         **{name: [writing.number(value, places) for value in data[name]] for name, places in digits.items()},
     )
     what = f"{column(*target[1:])}, {KIND_WORDS.get(target[0], target[0])}" if target else "no accuracy recorded"
-    return Table("runs", f"Every run ({what}).", data, shown)
+    return Table("runs", f"Every run ({what}).", data, shown, listing=True)
 
 
 def analyse(group: Group, arguments: TableArguments) -> None:

@@ -59,6 +59,13 @@ def final_values(group: Group) -> pd.DataFrame:
     return finals.merge(evaluation, on=["run_id", "genotype"], how="inner")
 
 
+def at(values: pd.DataFrame, target: tuple[str, str, str]) -> pd.DataFrame:
+    """Return the rows of :func:`final_values` for the methods' own cells at one (kind, dataset, split)."""
+    kind, dataset, split = target
+    there = (values["kind"] == kind) & (values["dataset"] == dataset) & (values["split"] == split)
+    return values[there & (values["variant"] == "genotype")]
+
+
 def final_genotypes(group: Group) -> pd.DataFrame:
     """Return a row per run and variant: run_id, method, search_seed, variant, genotype."""
     rows = []

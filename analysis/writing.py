@@ -23,36 +23,45 @@ class Table:
     """What it shows, of what, with n, and whether accuracies are the benchmark's or ours."""
     data: pd.DataFrame
     display: pd.DataFrame
+    listing: bool = False
+    """Whether it lists every run or cell: such a table is for looking things up and gets no LaTeX."""
 
 
 def save_table(table: Table, folder: Path, notes: Iterable[str] = ()) -> None:
-    """Write ``folder/<name>.csv``, ``.md`` and ``.tex``; notes go below the Markdown table."""
+    """Write ``folder/<name>.csv``, ``.md`` and, unless it is a listing, ``.tex``; notes go below the Markdown table."""
     folder.mkdir(parents=True, exist_ok=True)
     table.data.to_csv(folder / f"{table.name}.csv", index=False)
     body = table.display.to_markdown(index=False, disable_numparse=True)
     footer = "".join(f"\n- {note}" for note in notes)
     (folder / f"{table.name}.md").write_text(f"{table.caption}\n\n{body}\n{footer}\n".rstrip() + "\n", encoding="utf-8")
-    (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
+    if not table.listing:
+        (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
 
 
 def latex(table: Table) -> str:
-    r"""Return the table as a two-column-wide LaTeX float with booktabs rules (needs ``\usepackage{booktabs}``)."""
+    r"""Return the table as a float over both columns, with booktabs rules, shrunk to the page where it is wider.
+
+    The preamble needs ``\usepackage{booktabs,graphicx}``; the first line says so.
+    """
     widths = [table.display[name].astype(str).str.len().max() for name in table.display.columns]
     styler = table.display.style.hide(axis="index").format(latex_text).format_index(latex_text, axis=1)
-    text = styler.to_latex(
-        hrules=True,
-        environment="table*",
-        position="t",
-        position_float="centering",
-        column_format="".join("p{3.5cm}" if widest > 40 else "l" for widest in widths),
-        caption=latex_text(table.caption),
-        label=f"tab:{table.name}",
-    )
-    head = "% needs \\usepackage{booktabs}\n"
-    return head + text.replace("\\centering\n", "\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}\n", 1)
+    body = styler.to_latex(hrules=True, column_format="".join("p{3.5cm}" if w > 60 else "l" for w in widths))
+    return LATEX % {"caption": latex_text(table.caption), "name": table.name, "body": body.strip()}
 
 
+LATEX = r"""%% needs \usepackage{booktabs,graphicx}
+\begin{table*}[t]
+\centering\footnotesize\setlength{\tabcolsep}{3pt}
+\caption{%(caption)s}
+\label{tab:%(name)s}
+\vspace{4pt}
+\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%%
+%(body)s
+}
+\end{table*}
+"""
 _LATEX = {
+    "`": "",
     "\\": "\\textbackslash{}",
     "&": "\\&",
     "%": "\\%",

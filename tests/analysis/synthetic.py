@@ -71,9 +71,8 @@ def write_run(results: Path, spec: Spec) -> Path:
     rng = np.random.default_rng(zlib.crc32(repr((spec.method, spec.search_seed, spec.salt)).encode()))
     epochs = 0 if spec.method == "random" else spec.epochs
     scores = _scores(space, spec, epochs, rng)
-    cells = _epoch_genotypes(space, spec, scores, epochs, rng)
-    final = cells.iloc[-1]
-    result = {key: final[key] for key in ("genotype", "genotype_with_none", "genotype_without_none")}
+    cells = _epoch_genotypes(space, spec, scores)
+    result = _select(space, spec, cells, scores, rng)
     result |= {"supernet_valid_accuracy": None, "supernet_parameters": 12345, "accuracy": None}
     meta = {"schema_version": records.SCHEMA_VERSION, "run_id": run, **identity, "status": spec.status}
     meta |= _sections(spec, result, rng)
@@ -83,7 +82,7 @@ def write_run(results: Path, spec: Spec) -> Path:
     records.write_table(folder, "epochs", cells)
     records.write_table(folder, "scores", scores)
     records.write_table(folder, "discretization", _discretization(space, spec, scores, rng))
-    records.write_table(folder, "evaluation", _evaluation(space, spec, cells))
+    records.write_table(folder, "evaluation", _evaluation(space, spec, cells, result))
     timing = [
         {"epoch": e, "phase": p, "seconds": s}
         for e in range(1, epochs + 1)
@@ -150,10 +149,8 @@ def _long(values: np.ndarray, group: str, choices: Any, cell: int, kind: str, fi
     )
 
 
-def _epoch_genotypes(
-    space: SearchSpace, spec: Spec, scores: pd.DataFrame, epochs: int, rng: np.random.Generator
-) -> pd.DataFrame:
-    """Epoch table: derived cells from the aggregate scores; random draws its one cell."""
+def _epoch_genotypes(space: SearchSpace, spec: Spec, scores: pd.DataFrame) -> pd.DataFrame:
+    """Epoch table: derived cells from the aggregate scores."""
     rule = "genotype_without_none" if spec.method in WITHOUT_NONE else "genotype_with_none"
     aggregate = scores[(scores["cell"] == -1) & (scores["kind"] != "perturbation")]
     rows = []
@@ -164,11 +161,7 @@ def _epoch_genotypes(
         }
         row: dict[str, Any] = {"epoch": int(str(epoch))}
         for name, exclude in (("genotype_with_none", False), ("genotype_without_none", True)):
-            row[name] = (
-                space.random(rng, exclude_none=exclude)
-                if spec.method == "random"
-                else space.derive(arrays, exclude_none=exclude)
-            )
+            row[name] = space.derive(arrays, exclude_none=exclude)
         row["genotype"] = row[rule]
         for suffix in ("", "_with_none", "_without_none"):
             row[f"skips{suffix}"] = space.count(row[f"genotype{suffix}"], space.skip_name)
@@ -182,6 +175,23 @@ def _epoch_genotypes(
             }
         rows.append(row)
     return pd.DataFrame(rows).reindex(columns=records.TABLES["epochs"].names)
+
+
+def _select(
+    space: SearchSpace, spec: Spec, cells: pd.DataFrame, scores: pd.DataFrame, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Final genotypes: the last epoch's, but a draw for random search and the perturbations' argmax for DARTS-PT."""
+    result: dict[str, Any] = {key: cells[key].iloc[-1] for key in ("genotype_with_none", "genotype_without_none")}
+    drops = scores[scores["kind"] == "perturbation"]
+    for name, exclude in (("genotype_with_none", False), ("genotype_without_none", True)):
+        if spec.method == "random":
+            result[name] = space.random(rng, exclude_none=exclude)
+        elif len(drops):
+            arrays = {group: part["score"].to_numpy() for group, part in drops.groupby("group")}
+            shaped = {group: arrays[group].reshape(len(choices), -1) for group, choices in space.groups.items()}
+            result[name] = space.derive(shaped, exclude_none=exclude)
+    rule = "genotype_without_none" if spec.method in WITHOUT_NONE else "genotype_with_none"
+    return {"genotype": result[rule], **result}
 
 
 def _discretization(space: SearchSpace, spec: Spec, scores: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -201,10 +211,12 @@ def _discretization(space: SearchSpace, spec: Spec, scores: pd.DataFrame, rng: n
     return pd.concat(parts, ignore_index=True)
 
 
-def _evaluation(space: SearchSpace, spec: Spec, cells: pd.DataFrame) -> list[dict[str, Any]]:
+def _evaluation(space: SearchSpace, spec: Spec, cells: pd.DataFrame, result: dict[str, Any]) -> list[dict[str, Any]]:
     columns = ["genotype", "genotype_with_none", "genotype_without_none"]
-    used = cells if spec.kind == "table" else cells.tail(1)
-    genotypes = sorted(set(used[columns].to_numpy().ravel()))
+    found = {result[column] for column in columns}
+    if spec.kind == "table":
+        found |= set(cells[columns].to_numpy().ravel())
+    genotypes = sorted(found)
     datasets = ("cifar10", "cifar100", "imagenet16-120") if spec.kind == "table" else (spec.dataset,)
     seeds = ("777", "888", "999") if spec.kind == "table" else ("0", "1")
     rows = []
@@ -223,7 +235,8 @@ def _sections(spec: Spec, result: dict[str, Any], rng: np.random.Generator) -> d
     table = {"name": "nas-bench-201/table.parquet", "sha256": "0" * 64} if spec.kind == "table" else None
     search = {"epochs": spec.epochs, "batch_size": 32, "weight_rate": 0.1, "score_rate": 3e-3}
     trained = spec.method != "random"
-    seconds = {"search_seconds": trained * (40 + 10 * rng.random()), "selection_seconds": 2.0 * trained}
+    parts = {"train": trained * (40 + 10 * rng.random()), "scores": 4.0 * trained, "selection": 2.0 * trained}
+    seconds = {f"{part}_seconds": value for part, value in parts.items()} | {"search_seconds": sum(parts.values())}
     seconds |= {"discretization_seconds": 5.0 * trained, "evaluation_seconds": 3.0, "total_seconds": 55.0}
     return {
         "config": {"method": {"name": spec.method}, "search": search, "search_seed": spec.search_seed},

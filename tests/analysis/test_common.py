@@ -91,7 +91,7 @@ def test_a_table_is_written_as_csv_markdown_and_latex(tmp_path: Path) -> None:
 
 def test_latex_has_booktabs_rules_and_says_so() -> None:
     text = latex(Table("t", "c", pd.DataFrame(), pd.DataFrame({"x": ["1"]})))
-    assert text.startswith("% needs \\usepackage{booktabs}")
+    assert text.startswith("% needs \\usepackage{booktabs,graphicx}\n")
     assert all(rule in text for rule in ("\\toprule", "\\midrule", "\\bottomrule"))
 
 

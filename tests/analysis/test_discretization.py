@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from analysis.common import Arguments, Group, read_groups
-from analysis.discretization import ALL, ONE, edge_taus, headline_protocol, method_taus, run_taus
+from analysis.discretization import ALL, ONE, edge_taus, find_protocols, method_taus, run_taus
 from analysis.kendall_tau import chosen_edges, summary_table
 from itnas.errors import UserError
 
@@ -134,19 +134,29 @@ def test_the_mean_over_seeds_weighs_every_seed_alike(table_results: Path) -> Non
 
 def test_random_stands_in_the_table_as_constant_and_never_as_zero(table_results: Path) -> None:
     group = group_of(table_results)
-    table = summary_table(group, edges_of(group))
+    edges = edges_of(group)
+    table = summary_table(group, edges, find_protocols(edges))
     random = table.display[table.display["method"] == "Random"].iloc[0]
     assert random["τ"] == "n/a (constant)"
     assert random["seeds"] == 3
 
 
-def test_the_headline_protocol_is_the_most_common_and_a_wrong_wish_is_refused(table_results: Path) -> None:
-    edges = edges_of(group_of(table_results))
-    more = pd.concat([edges.head(1).assign(protocol="rare"), edges])
-    assert headline_protocol(more) == edges["protocol"].iloc[0]
-    assert headline_protocol(more, "rare") == "rare"
+def test_every_method_is_shown_under_the_most_common_protocol_it_has() -> None:
+    rows = [(m, p, f"{m}{s}") for m in ("agnas", "darts") for s in range(3) for p in ("valid", "train")]
+    rows += [("darts", "valid", "darts3"), ("rlnas", "random-labels", "rlnas0")]
+    edges = pd.DataFrame(rows, columns=["method", "protocol", "run_id"])
+    found = find_protocols(edges)
+    assert found.letters == {"valid": "A", "train": "B", "random-labels": "C"}
+    assert found.headline == {"agnas": "valid", "darts": "valid", "rlnas": "random-labels"}
+    assert found.shown(edges)["protocol"].tolist() == ["valid"] * 7 + ["random-labels"]
+    assert found.mark("rlnas") == "C"
+
+
+def test_a_wished_protocol_leaves_out_methods_without_it_and_a_wrong_one_is_refused() -> None:
+    edges = pd.DataFrame({"method": ["darts", "rlnas"], "protocol": ["valid", "other"], "run_id": ["a", "b"]})
+    assert find_protocols(edges, "valid").headline == {"darts": "valid"}
     with pytest.raises(UserError, match="'bn=eval' is in no run"):
-        headline_protocol(more, "bn=eval")
+        find_protocols(edges, "bn=eval")
 
 
 def test_the_papers_edges_are_taken_where_the_space_has_them(table_results: Path) -> None:

@@ -68,6 +68,17 @@ def test_interval_agrees_with_the_exact_bootstrap_distribution() -> None:
     assert stats.bootstrap_interval(values) == pytest.approx(tuple(exact), abs=0.3)
 
 
+def test_interval_and_p_agree_with_scipys_own() -> None:
+    values = np.random.default_rng(4).normal(1, 2, 30)
+    interval = scipy_stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(0))
+    assert stats.bootstrap_interval(values) == pytest.approx(tuple(interval.confidence_interval), abs=0.05)
+    for n in (6, 30):
+        test = scipy_stats.permutation_test(
+            (values[:n],), np.mean, permutation_type="samples", vectorized=True, rng=np.random.default_rng(0)
+        )
+        assert stats.paired(values[:n], np.zeros(n)).p == pytest.approx(test.pvalue, abs=0.01)
+
+
 def test_one_value_has_a_mean_but_neither_deviation_nor_interval() -> None:
     found = stats.summarize(np.array([5.0]))
     assert (found.n, found.mean) == (1, 5.0)
