@@ -50,7 +50,9 @@ def find_truth(config: EvaluationConfig, root: Path | None) -> Truth:
     table = NASBench201Table.open(path)
     known = len(table) if table.provenance is None else table.provenance.architectures
     if known < len(table):
-        raise UserError(f"{path} knows {known} of {len(table)} cells; import the whole benchmark or evaluate with kind `trained`")
+        raise UserError(
+            f"{path} knows {known} of {len(table)} cells; import the whole benchmark or set evaluation.kind trained"
+        )
     return Truth("table", table)
 
 

@@ -96,9 +96,7 @@ class DARTSPT(DARTS):
     def start_selection(self, n_choices: int, n_candidates: int) -> None:
         """Set up an empty selection: nothing decided, SGD new with its small constant rate."""
         self.op_optimizer = self.make_sgd(self.weight_parameters(), self.config.weights.lr * self.config.tune_lr_factor)
-        self.progress = Progress(
-            0, list(range(n_choices)), torch.zeros(n_choices, n_candidates, dtype=torch.float64)
-        )
+        self.progress = Progress(0, list(range(n_choices)), torch.zeros(n_choices, n_candidates, dtype=torch.float64))
 
     def decide_one(self, valid: Loader) -> None:
         """Pick an undecided edge at random and fix it to the operation whose removal hurts most; ties to the lower index."""
