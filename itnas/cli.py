@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -29,7 +29,8 @@ def parse_arguments(settings: type[T] | T, arguments: Sequence[str], prog: str, 
     """Parse a command line into a frozen dataclass (or override the fields of an instance)."""
     if isinstance(settings, type):
         return tyro.cli(settings, args=list(arguments), prog=prog, description=description)
-    return tyro.cli(type(settings), default=settings, args=list(arguments), prog=prog, description=description)
+    kind: Any = type(settings)
+    return tyro.cli(kind, default=settings, args=list(arguments), prog=prog, description=description)
 
 
 @dataclass(frozen=True)

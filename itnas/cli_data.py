@@ -14,13 +14,16 @@ from itnas.benchmarks.canonical import read_cell
 from itnas.benchmarks.download import DOWNLOADS, fetch
 from itnas.benchmarks.graphs import Graph
 from itnas.benchmarks.importers import import_files
-from itnas.benchmarks.nasbench101 import NASBench101Table
+from itnas.benchmarks.nasbench101 import GRAPHS, NASBench101Table
 from itnas.benchmarks.nasbench201 import NASBench201Table
+from itnas.benchmarks.schema201 import CELLS
 from itnas.benchmarks.tables import Provenance, content_sha256, open_parquet, read_columns
 from itnas.errors import UserError
 
 TABLES = {NASBench201Table.name: NASBench201Table, NASBench101Table.name: NASBench101Table}
 """Table classes by their folder in the data folder."""
+ARCHITECTURES = {NASBench201Table.name: CELLS, NASBench101Table.name: GRAPHS}
+"""How many architectures each benchmark has."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ class List:
                 print(f"{name}: not there ({path})")
                 continue
             table = kind.open(path)
-            print(f"{name}: {len(table):,} architectures, {path.stat().st_size / 1e6:.1f} MB, {path}")
+            known = table.provenance.architectures if table.provenance else len(table)
+            size = f"{path.stat().st_size / 1e6:.1f} MB"
+            print(f"{name}: {known:,} of {ARCHITECTURES[name]:,} architectures, {size}, {path}")
             print(_describe(table.provenance))
             print(f"  sha256 {table.sha256}")
         print("\nitnas data download NAME fetches and imports:")
@@ -213,8 +218,8 @@ def _data_dir(stated: Path | None) -> Path:
 def _describe(provenance: Provenance | None) -> str:
     if provenance is None:
         return "  no provenance inside; no importer wrote this file"
-    lines = [f"  {provenance.benchmark_version}, {provenance.architectures:,} architectures with values,"]
-    lines[0] += f" schema {provenance.schema_version}, written by itnas {provenance.importer_version}"
+    written = f"schema {provenance.schema_version}, written by itnas {provenance.importer_version}"
+    lines = [f"  {provenance.benchmark_version}, {written}"]
     lines += [f"  from {source.file} ({source.format}), sha256 {source.sha256}" for source in provenance.sources]
     return "\n".join(lines + [f"  note: {note}" for note in provenance.notes])
 

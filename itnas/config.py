@@ -10,31 +10,17 @@ import dataclasses
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from itnas.data.load import DataConfig
 from itnas.errors import UserError
 from itnas.nn.networks import NetworkConfig
 from itnas.optimizers import MethodConfig, check_method, default_config
-from itnas.optimizers.base import AdamConfig, SGDConfig
+from itnas.optimizers.base import SGDConfig
 from itnas.optimizers.darts import DARTSConfig
-from itnas.optimizers.it_nas import ITNASConfig
 from itnas.optimizers.rlnas import RLNASConfig
 from itnas.spaces import get_space
 
 PRESETS = ("digits", "cifar10-small", "paper")
 """Names of the presets."""
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images are searched on."""
-
-    dataset: str = "digits"
-    """`digits` (embedded) or `cifar10` (from ITNAS_DATA)."""
-    split: Literal["embedded", "benchmark", "halves"] = "embedded"
-    """How the training images are halved: `benchmark` = NAS-Bench-201's split file; `halves` = first and last 25,000."""
-    image_size: int = 12
-    """Pixels a side; CIFAR-10 is reduced by area mean."""
-    per_half: int | None = None
-    """Images of each half, stratified with a fixed seed that is independent of the search seed; None takes all."""
 
 
 @dataclass(frozen=True)
@@ -211,15 +197,3 @@ def _smoke(config: SearchConfig) -> SearchConfig:
         discretization=replace(config.discretization, max_images=200, recalibration_images=100),
         evaluation=replace(config.evaluation, seeds=(0,), epochs=1),
     )
-
-
-__all__ = [
-    "PRESETS",
-    "AdamConfig",
-    "DataConfig",
-    "DiscretizationConfig",
-    "EvaluationConfig",
-    "ITNASConfig",
-    "SearchConfig",
-    "make_config",
-]

@@ -47,7 +47,13 @@ def find_truth(config: EvaluationConfig, root: Path | None) -> Truth:
         return Truth("trained", None)
     if path is None:
         raise UserError("evaluation by table needs the data folder; set ITNAS_DATA or evaluate with kind `trained`")
-    return Truth("table", NASBench201Table.open(path))
+    table = NASBench201Table.open(path)
+    known = len(table) if table.provenance is None else table.provenance.architectures
+    if known < len(table):
+        raise UserError(
+            f"{path} knows {known} of {len(table)} cells; import the whole benchmark or set evaluation.kind trained"
+        )
+    return Truth("table", table)
 
 
 def train_network(genotype: str, config: SearchConfig, data: Dataset, seed: int, device: str) -> dict[str, float]:
@@ -84,8 +90,8 @@ def trained_rows(genotypes: Iterable[str], config: SearchConfig, data: Dataset, 
         runs = {seed: train_network(genotype, config, data, seed, device) for seed in config.evaluation.seeds}
         for split in ("valid", "test"):
             values = {str(seed): result[split] for seed, result in runs.items()}
-            common = {"genotype": genotype, "kind": "trained", "dataset": data.info.name, "split": split}
-            common["epochs"] = config.evaluation.epochs
+            common: dict[str, Any] = {"genotype": genotype, "kind": "trained", "dataset": data.info.name}
+            common |= {"split": split, "epochs": config.evaluation.epochs}
             rows.append({**common, "seed": "mean", "value": float(np.mean(list(values.values()))), "n": len(values)})
             rows += [{**common, "seed": seed, "value": value, "n": 1} for seed, value in values.items()]
     return rows

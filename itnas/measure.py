@@ -49,7 +49,7 @@ class _Evaluator:
         recalibration: list[Tensor],
         layers: list[nn.BatchNorm2d],
         start: int,
-    ):
+    ) -> None:
         self.graph, self.protocol, self.layers, self.start = graph, protocol, layers, start
         self.recalibration: list[Tensor] = []
         if protocol.bn == "recalib":

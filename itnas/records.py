@@ -35,10 +35,12 @@ _I, _F, _S = pa.int32(), pa.float64(), pa.string()
 TABLES: dict[str, pa.Schema] = {
     # One row per finished epoch; epoch 0 is the state before training and has no losses.
     "epochs": pa.schema(
-        [("epoch", _I), ("train_loss", _F), ("train_accuracy", _F), ("valid_loss", _F), ("valid_accuracy", _F)]
-        + [("learning_rate", _F)]
-        + [("genotype", _S), ("genotype_with_none", _S), ("genotype_without_none", _S)]
-        + [("skips", _I), ("skips_with_none", _I), ("skips_without_none", _I)]
+        [
+            *[("epoch", _I), ("train_loss", _F), ("train_accuracy", _F), ("valid_loss", _F), ("valid_accuracy", _F)],
+            *[("learning_rate", _F)],
+            *[("genotype", _S), ("genotype_with_none", _S), ("genotype_without_none", _S)],
+            *[("skips", _I), ("skips_with_none", _I), ("skips_without_none", _I)],
+        ]
     ),
     # Seconds per epoch and phase: train, scores, discretization, selection, evaluation (epoch is null outside epochs).
     "timing": pa.schema([("epoch", _I), ("phase", _S), ("seconds", _F)]),
@@ -49,14 +51,26 @@ TABLES: dict[str, pa.Schema] = {
     ),
     # Supernet accuracy (percent) with one choice discretized; cell -1 discretizes it in all cells at once.
     "discretization": pa.schema(
-        [("cell", _I), ("group", _S), ("choice", _S), ("candidate", _S), ("accuracy", _F), ("n_images", _I)]
-        + [("protocol", _S)]
+        [
+            *[("cell", _I), ("group", _S), ("choice", _S), ("candidate", _S), ("accuracy", _F), ("n_images", _I)],
+            *[("protocol", _S)],
+        ]
     ),
     # What derived cells are worth. kind: table (the benchmark's) | trained (ours, from scratch); schedule in epochs;
     # seed: "mean" or a training seed; n: trainings behind the value, null where the source does not say.
     "evaluation": pa.schema(
-        [("genotype", _S), ("kind", _S), ("dataset", _S), ("split", _S), ("epochs", _I), ("seed", _S), ("value", _F)]
-        + [("n", _I)]
+        [
+            *[
+                ("genotype", _S),
+                ("kind", _S),
+                ("dataset", _S),
+                ("split", _S),
+                ("epochs", _I),
+                ("seed", _S),
+                ("value", _F),
+            ],
+            *[("n", _I)],
+        ]
     ),
 }
 """Schemas of the parquet tables of a run."""

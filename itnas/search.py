@@ -7,14 +7,8 @@ A search can be killed at any moment and started again: it continues from its la
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import platform
 import random
-import resource
-import shutil
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -28,10 +22,10 @@ import filelock
 import numpy as np
 import torch
 
-import itnas
 from itnas.config import SearchConfig
-from itnas.data import cifar, digits
 from itnas.data.images import Dataset, Loader
+from itnas.data.load import load_data
+from itnas.environment import code_version, describe_environment, deterministic, peak_memory_mb
 from itnas.errors import UserError
 from itnas.evaluate import Truth, find_truth, trained_rows
 from itnas.measure import discretization_accuracy
@@ -63,26 +57,6 @@ class Place:
     """Display."""
 
 
-def load_data(config: SearchConfig, root: Path | None) -> Dataset:
-    """Return the data set a configuration asks for.
-
-    Raises:
-        UserError: it is unknown, missing or damaged.
-    """
-    data = config.data
-    if data.dataset == "digits":
-        if data.split != "embedded":
-            raise UserError(f"data set digits has its own split; split {data.split!r} is for cifar10")
-        return digits.load()
-    if data.dataset != "cifar10":
-        raise UserError(f"unknown data set {data.dataset!r}; choose digits or cifar10")
-    if root is None:
-        raise UserError("data set cifar10 needs ITNAS_DATA: set it to a folder with cifar10/, or use `--preset digits`")
-    if data.split == "embedded":
-        raise UserError("data set cifar10 has no embedded split; choose `benchmark` or `halves`")
-    return cifar.load(root, data.split, data.image_size, data.per_half)
-
-
 def run_search(config: SearchConfig, place: Place) -> Path:
     """Run, continue or skip the search that ``config`` describes; return its folder.
 
@@ -94,7 +68,7 @@ def run_search(config: SearchConfig, place: Place) -> Path:
         raise UserError(f"device {place.device} is not available here; use `--device cpu`")
     truth = find_truth(config.evaluation, place.data_root)
     config = replace(config, evaluation=replace(config.evaluation, kind=truth.kind))  # pyright: ignore[reportArgumentType]
-    data = load_data(config, place.data_root)
+    data = load_data(config.data, place.data_root)
     identity = {"config": config.as_dict(), "data": data.checksum, "table": truth.describe()}
     run = Run(config, place, truth, data, run_id(identity))
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +85,7 @@ def run_search(config: SearchConfig, place: Place) -> Path:
 class Run:
     """The state of one search between its start and its record."""
 
-    def __init__(self, config: SearchConfig, place: Place, truth: Truth, data: Dataset, identifier: str):
+    def __init__(self, config: SearchConfig, place: Place, truth: Truth, data: Dataset, identifier: str) -> None:
         self.config, self.place, self.truth, self.data, self.id = config, place, truth, data, identifier
         self.folder = place.results / place.study / identifier
         self.space: SearchSpace = get_space(config.space)
@@ -122,7 +96,7 @@ class Run:
         self.resumed = 0
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
 
-    # -- the course of a search ------------------------------------------------------------------------------------------
+    # -- the course of a search --
 
     def is_finished(self) -> bool:
         """Return whether the record is complete already."""
@@ -254,7 +228,7 @@ class Run:
             derived = [row[column] for row in self.rows["epochs"] for column in columns]
             return self.truth.table.evaluation_rows(dict.fromkeys(final + derived))
 
-    # -- the record ------------------------------------------------------------------------------------------------------
+    # -- the record --
 
     def finish(self, selection: Selection, evaluation: list[dict[str, Any]]) -> None:
         """Write the tables, then ``run.json`` as finished; remove what only resuming needed."""
@@ -324,14 +298,7 @@ class Run:
                 "status": status,
                 "config": config.as_dict(),
                 "code": code_version(),
-                "environment": {
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "numpy": np.__version__,
-                    "platform": platform.platform(),
-                    "device": device_name(self.place.device),
-                    "threads": torch.get_num_threads(),
-                },
+                "environment": describe_environment(self.place.device),
                 "data": {
                     "dataset": self.data.info.name,
                     "checksum": self.data.checksum,
@@ -363,7 +330,7 @@ class Run:
             },
         )
 
-    # -- checkpoint and resume -------------------------------------------------------------------------------------------
+    # -- checkpoint and resume --
 
     def on_selection_progress(self) -> None:
         """Checkpoint inside a long selection."""
@@ -427,50 +394,3 @@ class Run:
         start = time.perf_counter()
         yield
         self.rows["timing"].append({"epoch": epoch, "phase": phase, "seconds": time.perf_counter() - start})
-
-
-@contextmanager
-def deterministic(level: str) -> Iterator[None]:
-    """Ask torch for deterministic kernels at level ``exact``, and let cuDNN benchmark at level ``fast``."""
-    before, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    if level == "exact":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(level == "exact")
-    torch.backends.cudnn.benchmark = level == "fast"
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        torch.backends.cudnn.benchmark = benchmark
-
-
-def code_version() -> dict[str, Any]:
-    """Return version, commit and whether library or study files differ from it; None outside a checkout."""
-    root = Path(itnas.__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str | None:
-        if not (root / ".git").exists() or shutil.which("git") is None:
-            return None
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "itnas", "reproduce")
-    return {
-        "version": itnas.__version__,
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": None if changed is None else bool(changed),
-    }
-
-
-def device_name(device: str) -> str:
-    """Return the name of the GPU, or of the processor."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return f"cpu ({platform.machine()}, {os.cpu_count()} cores)"
-
-
-def peak_memory_mb(device: str) -> float:
-    """Return the peak memory of the device (GPU) or of this process (CPU) in MB."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

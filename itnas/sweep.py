@@ -154,7 +154,7 @@ def _end_with_parent() -> None:
 class _Display:
     """A live table on a terminal, plain lines elsewhere."""
 
-    def __init__(self, configs: Sequence[SearchConfig], place: Place):
+    def __init__(self, configs: Sequence[SearchConfig], place: Place) -> None:
         self.labels = [label_of(config) for config in configs]
         self.console = Console(file=sys.stdout, highlight=False)
         self.live = self.console.is_terminal

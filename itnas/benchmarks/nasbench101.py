@@ -86,6 +86,7 @@ class NASBench101Table:
         self.provenance: Provenance | None = read_provenance(self._file, path)
         """Where the file comes from, or None for a table that no importer wrote."""
         self._read: dict[str, Any] = {}
+        self._values_of: dict[tuple[str, str, int, str | int], np.ndarray] = {}
 
     @classmethod
     def open(cls, root_or_path: str | Path) -> NASBench101Table:
@@ -134,14 +135,22 @@ class NASBench101Table:
             UserError: the hash is malformed, or the graph has no path from input to output or is too large.
             MissingValue: the benchmark does not have the graph.
         """
-        digest = graph.hash() if isinstance(graph, Graph) else graph.strip().lower()
-        if not re.fullmatch(r"[0-9a-f]{32}", digest):
+        digest = graph.hash() if isinstance(graph, Graph) else graph
+        index = self._find(digest)
+        if index is not None:
+            return index
+        spelt = digest.strip().lower()
+        if not re.fullmatch(r"[0-9a-f]{32}", spelt):
             raise UserError(f"{graph!r} is no NAS-Bench-101 hash; it has 32 hex digits")
-        key = digest.encode()
-        index = int(np.searchsorted(self.hashes, key))
-        if index == len(self) or self.hashes[index] != key:
-            raise MissingValue(f"{self.path} has no graph with the hash {digest}")
+        index = self._find(spelt)
+        if index is None:
+            raise MissingValue(f"{self.path} has no graph with the hash {spelt}")
         return index
+
+    def _find(self, digest: str) -> int | None:
+        key = digest.encode()
+        index = self.hashes.searchsorted(key)
+        return int(index) if index < len(self.hashes) and self.hashes[index] == key else None
 
     def graph(self, index: int) -> Graph:
         """Return the graph of a row."""
@@ -215,17 +224,17 @@ class NASBench101Table:
         return float(self._column(name)[self.index(graph)])
 
     def _values(self, dataset: str, split: str, epochs: int, repeat: str | int) -> np.ndarray:
-        name = column_name(dataset, split, epochs, repeat)
-        values = self._read.get(name)
+        values = self._values_of.get((dataset, split, epochs, repeat))
         if values is not None:
             return values
+        name = column_name(dataset, split, epochs, repeat)
         if name not in self._file.schema_arrow.names:
             known = [c for c in COLUMNS if c in self._file.schema_arrow.names]
             raise NotInSource(
                 f"{self.path} does not give {split} accuracy after {epochs} epochs for {_repeat_words(repeat)}"
                 f" (column {name}); it has {', '.join(known)}"
             )
-        return self._column(name)
+        return self._values_of.setdefault((dataset, split, epochs, repeat), self._column(name))
 
     def _column(self, name: str) -> Any:  # noqa: ANN401 -- an array, or a list of text
         if name not in self._read:

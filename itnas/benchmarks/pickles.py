@@ -213,7 +213,11 @@ class PickleReader:
         if self._keep:
             return
         for offset, entry in enumerate(self._recent):
-            if offset <= place or (type(entry) is str and self._transient not in entry):
+            if (
+                offset <= place
+                or isinstance(entry, Name | Dtype)
+                or (type(entry) is str and self._transient not in entry)
+            ):
                 self._kept.add(self._base + offset, entry)
         self._base += len(self._recent)
         self._recent.clear()

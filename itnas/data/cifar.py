@@ -114,7 +114,8 @@ def decoded(root: Path, part: Part) -> tuple[np.ndarray, np.ndarray, str]:
     sources = batches if batches[0].exists() else parquet
     if not sources:
         raise UserError(
-            f"CIFAR-10 ({part}) is missing: {folder} holds neither {part}-*.parquet nor cifar-10-batches-py/{BATCHES[part][0]}; "
+            f"CIFAR-10 ({part}) is missing: {folder} holds neither {part}-*.parquet nor "
+            f"cifar-10-batches-py/{BATCHES[part][0]}; "
             "put one of them there or use `--preset digits`"
         )
     for path in sources:
@@ -159,14 +160,19 @@ def _read_parquet(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _BatchUnpickler(pickle.Unpickler):
-    """Reads the official batches and refuses every class that is not an array."""
-
-    ALLOWED = frozenset(("_reconstruct", "ndarray", "dtype"))
+    """Reads the official batches and refuses to name anything that is not an array or its bytes."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
-        """Resolve numpy's array constructors only."""
-        if module.split(".")[0] == "numpy" and name in self.ALLOWED:
-            return {"_reconstruct": np._core.multiarray._reconstruct, "ndarray": np.ndarray, "dtype": np.dtype}[name]  # pyright: ignore
+        """Resolve numpy's array constructors, and the encoding by which Python 3 writes bytes for Python 2."""
+        allowed = {
+            "_reconstruct": np._core.multiarray._reconstruct,  # pyright: ignore[reportAttributeAccessIssue]
+            "ndarray": np.ndarray,
+            "dtype": np.dtype,
+        }
+        if module.split(".")[0] == "numpy" and name in allowed:
+            return allowed[name]
+        if (module, name) == ("_codecs", "encode"):
+            return lambda text, encoding: text.encode("latin1")
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
 

@@ -6,6 +6,7 @@ Clean digits are useless for architecture search (all cells reach 97 %); offset 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,8 +58,9 @@ def _fixed(images: np.ndarray, labels: np.ndarray, seed: int) -> ImageSet:
 
 def load() -> Dataset:
     """Return 800 training images, 400 validation and 597 test images (the latter two as five fixed copies each)."""
-    pixels, labels = load_digits(return_X_y=True)
-    pixels, labels = pixels.reshape(-1, 1, 8, 8).astype(np.uint8), labels.astype(np.int64)
+    bunch: Any = load_digits()
+    pixels = np.asarray(bunch.data).reshape(-1, 1, 8, 8).astype(np.uint8)
+    labels = np.asarray(bunch.target).astype(np.int64)
     checksum = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
     order = np.arange(len(labels))
     rest, train = train_test_split(order, test_size=800, stratify=labels, random_state=0)

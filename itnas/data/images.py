@@ -77,7 +77,7 @@ class Loader:
 
     def __init__(
         self, part: ImageSet, info: DatasetInfo, batch_size: int, generator: torch.Generator, device: torch.device | str
-    ):
+    ) -> None:
         self.part, self.info, self.batch_size, self.generator = part, info, batch_size, generator
         self.device = torch.device(device)
         self.images = part.images.to(self.device)

@@ -26,7 +26,8 @@ class LiteTransformerConfig:
     mix: Literal["it_row", "it_gate", "it_residual", "token_gate", "token_gate_it"] = "it_row"
     """How the module acts on the edge. `it_row`: y = sum_k a_k F_k with a_k the IT row over the operations;
     `it_gate`: channel gates sigmoid(z_IT W); `it_residual`: sum_k F_k plus a term from z_IT; `token_gate`: gates
-    sigmoid(z_k W), whose IT row is untrained with one layer (the negative control); `token_gate_it`: sigmoid((z_k + z_IT) W)."""
+    sigmoid(z_k W), whose IT row is untrained with one layer (the negative control); `token_gate_it`:
+    sigmoid((z_k + z_IT) W)."""
     descriptor: Literal["gap", "gap_std", "grid"] = "gap"
     """Token descriptor: spatial mean; mean and standard deviation (which tells skip from pooling); or `grid`."""
     grid_size: int = 2
@@ -74,7 +75,7 @@ class LiteTransformer(WeightedMixing):
         channels: int,
         config: LiteTransformerConfig,
         none_index: int | None,
-    ):
+    ) -> None:
         super().__init__(edges)
         self.config = config
         self.uniform_share = 0.0
@@ -127,7 +128,8 @@ class LiteTransformer(WeightedMixing):
         attention = logits = None
         for layer in self.layers:
             x, attention, logits = layer(x)
-        assert attention is not None and logits is not None
+        assert attention is not None
+        assert logits is not None
         return attention.transpose(0, 1), logits.transpose(0, 1), x
 
     def forward(self, candidates: Candidates) -> tuple[list[Tensor], Tensor]:
@@ -139,7 +141,8 @@ class LiteTransformer(WeightedMixing):
             outputs = self._mask(outputs, candidates)
         attention, logits, z = self.attend(self.describe(outputs, candidates))
         weights = attention.new_ones(1, candidates.n_edges, candidates.n_candidates, 1)
-        assert self.head is not None and z is not None
+        assert self.head is not None
+        assert z is not None
         term = self.head(z[:, :, 0])[..., None, None] / len(self.tokens)  # [E, B, C, 1, 1]
         if self.kept:
             weights = self._discretize(weights)
@@ -159,7 +162,8 @@ class LiteTransformer(WeightedMixing):
             if self.config.output_scale == "num_ops":
                 weights = weights * len(self.tokens)
         else:
-            assert self.head is not None and z is not None
+            assert self.head is not None
+            assert z is not None
             if self.config.mix == "it_gate":
                 gates = self.head(z[:, :, 0]).unflatten(-1, (len(self.tokens), -1))
             else:
@@ -196,7 +200,7 @@ class AttentionLayer(nn.Module):
     ``A V`` (the specification's ``z``), without the residual term; it has values only if the mix reads them.
     """
 
-    def __init__(self, n_edges: int, width: int, config: LiteTransformerConfig, *, values: bool, last: bool):
+    def __init__(self, n_edges: int, width: int, config: LiteTransformerConfig, *, values: bool, last: bool) -> None:
         super().__init__()
         self.config, self.last = config, last
         self.query = EdgeLinear(n_edges, width, width, bias=False)
@@ -248,7 +252,7 @@ class AttentionLayer(nn.Module):
 class EdgeLayerNorm(nn.Module):
     """LayerNorm over the last axis of ``[E, ..., d]`` with its own scale and shift per edge."""
 
-    def __init__(self, n_edges: int, width: int):
+    def __init__(self, n_edges: int, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(n_edges, 1, 1, width))
         self.bias = nn.Parameter(torch.zeros(n_edges, 1, 1, width))

@@ -30,7 +30,7 @@ class Mixing(nn.Module, ABC):
         kept_gate: ``full`` computes gates from all candidates, ``masked`` from the kept one with the others zeroed.
     """
 
-    def __init__(self, edges: Sequence[int]):
+    def __init__(self, edges: Sequence[int]) -> None:
         super().__init__()
         self.edges = tuple(edges)
         self.kept: dict[int, int] = {}
@@ -121,7 +121,7 @@ def spatial_mean(outputs: Sequence[Tensor | None], candidates: Candidates) -> Te
 class EdgeLinear(nn.Module):
     """Independent linear maps, one per group, applied as one batched product; initialised as ``nn.Linear`` is."""
 
-    def __init__(self, groups: int, n_in: int, n_out: int, *, bias: bool):
+    def __init__(self, groups: int, n_in: int, n_out: int, *, bias: bool) -> None:
         super().__init__()
         bound = 1 / math.sqrt(n_in)
         self.weight = nn.Parameter(torch.empty(groups, n_in, n_out).uniform_(-bound, bound))
@@ -144,7 +144,7 @@ class Alphas(nn.Module):
 
     fixed: Tensor
 
-    def __init__(self, n_choices: int, n_candidates: int):
+    def __init__(self, n_choices: int, n_candidates: int) -> None:
         super().__init__()
         self.logits = nn.Parameter(1e-3 * torch.randn(n_choices, n_candidates))
         self.register_buffer("fixed", torch.zeros(n_choices, n_candidates))
@@ -168,7 +168,7 @@ class Alphas(nn.Module):
 class SoftmaxMixing(WeightedMixing):
     """DARTS's mixed edge: ``y = sum_k softmax(alpha)_k F_k`` (DARTS eq. 2); the alphas are shared by all cells."""
 
-    def __init__(self, edges: Sequence[int], alphas: Alphas):
+    def __init__(self, edges: Sequence[int], alphas: Alphas) -> None:
         super().__init__(edges)
         self.alphas = alphas
 
@@ -193,7 +193,7 @@ class ChannelAttention(WeightedMixing):
         *,
         reduction: int | Literal["num_ops"] = 8,
         channel_sum: bool = False,
-    ):
+    ) -> None:
         super().__init__(edges)
         width = n_candidates * channels
         hidden = max(1, width // (n_candidates if reduction == "num_ops" else reduction))
@@ -216,7 +216,7 @@ class ChannelAttention(WeightedMixing):
 class SinglePath(Mixing):
     """One operation per edge (SPOS, RLNAS); ``path`` holds the candidate of every edge of the bundle."""
 
-    def __init__(self, edges: Sequence[int]):
+    def __init__(self, edges: Sequence[int]) -> None:
         super().__init__(edges)
         self.path: list[int] = [0] * len(self.edges)
 

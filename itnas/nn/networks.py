@@ -34,7 +34,7 @@ class MacroNetwork(nn.Module):
         size: NetworkConfig,
         in_channels: int,
         n_classes: int,
-    ):
+    ) -> None:
         """Build the network; ``make_cell(cell, stage, channels)`` makes the searched cells."""
         super().__init__()
         C, N = size.channels, size.cells_per_stage
@@ -78,7 +78,7 @@ class MacroNetwork(nn.Module):
 class Cell(nn.Module):
     """One cell with one operation per edge: ``x_i = sum_{j<i} op_ij(x_j)``, output ``x_3``."""
 
-    def __init__(self, operations: list[str], channels: int):
+    def __init__(self, operations: list[str], channels: int) -> None:
         super().__init__()
         self.operations = nn.ModuleList(make_operation(name, channels) for name in operations)
 

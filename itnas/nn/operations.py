@@ -25,7 +25,9 @@ def average_pool(x: Tensor) -> Tensor:
 class ReLUConvBN(nn.Module):
     """ReLU, convolution without bias, BatchNorm: NAS-Bench-201's order."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, *, affine: bool = True, track: bool = True):
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int = 1, *, affine: bool = True, track: bool = True
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(c_out, affine=affine, track_running_stats=track)
@@ -65,7 +67,7 @@ class ResNetBlock(nn.Module):
     ReLU after the sum (NAS-Bench-201, algorithms' section 1.1).
     """
 
-    def __init__(self, c_in: int, c_out: int):
+    def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         self.conv_a = ReLUConvBN(c_in, c_out, 3, stride=2)
         self.conv_b = ReLUConvBN(c_out, c_out, 3)
@@ -83,7 +85,7 @@ class BundledConvBN(nn.Module):
     Edge ``e`` owns output channels ``e*C .. (e+1)*C-1`` of the weights and of the BatchNorm statistics.
     """
 
-    def __init__(self, n_edges: int, channels: int, kernel: int, *, affine: bool, track: bool):
+    def __init__(self, n_edges: int, channels: int, kernel: int, *, affine: bool, track: bool) -> None:
         super().__init__()
         self.n_edges, self.channels = n_edges, channels
         self.conv = nn.Conv2d(channels, n_edges * channels, kernel, padding=kernel // 2, bias=False)
@@ -115,7 +117,7 @@ class BundledConvBN(nn.Module):
 class EdgeBundle(nn.Module):
     """Candidate operations of all edges that leave one node of a cell."""
 
-    def __init__(self, operations: Sequence[str], n_edges: int, channels: int, *, affine: bool, track: bool):
+    def __init__(self, operations: Sequence[str], n_edges: int, channels: int, *, affine: bool, track: bool) -> None:
         super().__init__()
         self.operations, self.n_edges, self.channels = tuple(operations), n_edges, channels
         self.convs = nn.ModuleDict(
@@ -145,7 +147,7 @@ class Candidates:
     A lazy view, so that a single-path method computes only what it samples.
     """
 
-    def __init__(self, bundle: EdgeBundle, x: Tensor):
+    def __init__(self, bundle: EdgeBundle, x: Tensor) -> None:
         self.bundle, self.x = bundle, x
         self.n_edges, self.n_candidates, self.channels = bundle.n_edges, len(bundle.operations), bundle.channels
         self._relu: Tensor | None = None

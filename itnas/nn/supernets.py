@@ -22,7 +22,9 @@ _ORDER = [sum(BUNDLES, ()).index(edge) for edge in range(len(EDGES))]
 class SuperCell(nn.Module):
     """A NAS-Bench-201 cell with all candidates on every edge."""
 
-    def __init__(self, cell: int, stage: int, channels: int, make_mixing: MixingFactory, *, affine: bool, track: bool):
+    def __init__(
+        self, cell: int, stage: int, channels: int, make_mixing: MixingFactory, *, affine: bool, track: bool
+    ) -> None:
         super().__init__()
         self.bundles = nn.ModuleList(
             EdgeBundle(OPERATIONS, len(edges), channels, affine=affine, track=track) for edges in BUNDLES
@@ -69,7 +71,7 @@ class NASBench201Supernet(MacroNetwork):
         *,
         affine: bool = False,
         track: bool = True,
-    ):
+    ) -> None:
         """Build the supernet; ``affine`` and ``track`` configure the BatchNorm of candidate operations only."""
 
         def make_cell(cell: int, stage: int, channels: int) -> SuperCell:

@@ -35,7 +35,7 @@ class AttentionOptimizer(Optimizer):
 
     def __init__(
         self, config: AttentionConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"
-    ):
+    ) -> None:
         super().__init__(config, network, device)
         self.importance: np.ndarray | None = None
 

@@ -93,10 +93,7 @@ class Selection:
 
 
 class Saved:
-    """Anything with a plain state, made checkpointable: holds a dictionary of tensors and numbers."""
-
-    def __init__(self, **state: Any) -> None:  # noqa: ANN401 - a state holds whatever the method needs
-        self.__dict__.update(state)
+    """A base for plain objects whose attributes are their checkpoint."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state."""
@@ -130,14 +127,16 @@ class Optimizer(ABC):
     graph: NASBench201Supernet
     op_optimizer: torch.optim.Optimizer
 
-    def __init__(self, config: MethodConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"):
+    def __init__(
+        self, config: MethodConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"
+    ) -> None:
         self.config, self.network = config, network or NetworkConfig()
         self.device = torch.device(device)
         self.architectural_weights: list[Tensor] = []
         self.generator = torch.Generator()
         self.checkpoint: Callable[[], None] = lambda: None
 
-    # -- the supernet -------------------------------------------------------------------------------------------------
+    # -- the supernet --
 
     @abstractmethod
     def make_mixing(self, search_space: SearchSpace) -> MixingFactory:
@@ -175,7 +174,7 @@ class Optimizer(ABC):
         sgd = self.config.weights
         return torch.optim.SGD(parameters, lr, sgd.momentum, weight_decay=sgd.weight_decay, nesterov=sgd.nesterov)
 
-    # -- training -----------------------------------------------------------------------------------------------------
+    # -- training --
 
     def prepare_data(self, train: Loader, valid: Loader, generator: torch.Generator) -> tuple[Loader, Loader]:
         """Take the run's generator and return the data to search on (RLNAS replaces the labels)."""
@@ -225,7 +224,7 @@ class Optimizer(ABC):
     def after_training(self) -> None:
         """Called after the last epoch."""
 
-    # -- choosing -----------------------------------------------------------------------------------------------------
+    # -- choosing --
 
     def validate(self, valid: Loader) -> tuple[float, float] | None:
         """Return loss and accuracy (percent) on the clean validation half, BatchNorm in evaluation mode; None if undefined.
@@ -259,7 +258,7 @@ class Optimizer(ABC):
     def restore_selection(self) -> None:
         """Prepare the objects that a checkpoint taken inside ``select`` loads into (methods with a long selection)."""
 
-    # -- the rest of NASLib's contract ---------------------------------------------------------------------------------
+    # -- the rest of NASLib's contract --
 
     def get_final_architecture(self) -> str:
         """Return the genotype of the current scores by the method's own rule."""

@@ -36,7 +36,9 @@ class DARTS(Optimizer):
     reads_valid_batches: bool = True
     config: DARTSConfig
 
-    def __init__(self, config: DARTSConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"):
+    def __init__(
+        self, config: DARTSConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"
+    ) -> None:
         super().__init__(config, network, device)
 
     def make_mixing(self, search_space: SearchSpace) -> MixingFactory:

@@ -37,13 +37,27 @@ class DARTSPTConfig(DARTSConfig):
     """Validation images while an operation is masked: augmented as in the released code, or clean."""
 
 
+@dataclass
+class Progress(Saved):
+    """How far a selection is."""
+
+    epoch: int
+    """Tuning epochs done."""
+    undecided: list[int]
+    """Choices still free."""
+    drops: torch.Tensor
+    """Drop of the validation accuracy (percent points) when a candidate was masked, ``[choice, candidate]``."""
+
+
 class DARTSPT(DARTS):
     """DARTS whose ``select`` masks operations and measures."""
 
     score_kind: ClassVar[str] = "alpha"
     config: DARTSPTConfig
 
-    def __init__(self, config: DARTSPTConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"):
+    def __init__(
+        self, config: DARTSPTConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"
+    ) -> None:
         super().__init__(config, network, device)
         self.reads_valid_batches = not config.fix_alpha
 
@@ -82,11 +96,7 @@ class DARTSPT(DARTS):
     def start_selection(self, n_choices: int, n_candidates: int) -> None:
         """Set up an empty selection: nothing decided, SGD new with its small constant rate."""
         self.op_optimizer = self.make_sgd(self.weight_parameters(), self.config.weights.lr * self.config.tune_lr_factor)
-        self.progress = Saved(
-            epoch=0,
-            undecided=list(range(n_choices)),
-            drops=torch.zeros(n_choices, n_candidates, dtype=torch.float64),
-        )
+        self.progress = Progress(0, list(range(n_choices)), torch.zeros(n_choices, n_candidates, dtype=torch.float64))
 
     def decide_one(self, valid: Loader) -> None:
         """Pick an undecided edge at random and fix it to the operation whose removal hurts most; ties to the lower index."""

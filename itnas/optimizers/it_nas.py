@@ -46,7 +46,9 @@ class ITNAS(AttentionOptimizer):
     score_kind: ClassVar[str] = "attention"
     config: ITNASConfig
 
-    def __init__(self, config: ITNASConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"):
+    def __init__(
+        self, config: ITNASConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"
+    ) -> None:
         super().__init__(config, network, device)
         self.reads_valid_batches = config.training == "bilevel"
 

@@ -39,6 +39,14 @@ class RLNASConfig(MethodConfig):
     """Probability that a gene mutates; it never mutates to `none`."""
 
 
+@dataclass
+class InitialWeights(Saved):
+    """The weights before training, from which angles are measured."""
+
+    weights: list[Tensor]
+    """As :func:`angle_weights` lists them."""
+
+
 class RLNAS(Optimizer):
     """Mixing: one sampled operation per edge. Step: SGD on random labels. Selection: largest angle."""
 
@@ -56,7 +64,7 @@ class RLNAS(Optimizer):
     def before_training(self) -> None:
         """Move to the device and keep the initial weights, from which angles are measured."""
         super().before_training()
-        self.initial = Saved(weights=[w.detach().clone() for w in angle_weights(self.graph)])
+        self.initial = InitialWeights([w.detach().clone() for w in angle_weights(self.graph)])
 
     def prepare_data(self, train: Loader, valid: Loader, generator: torch.Generator) -> tuple[Loader, Loader]:
         """Give every training image one random label, fixed for the whole search."""

@@ -31,7 +31,7 @@ def descriptors(batch: int = 6, width: int = C) -> Tensor:
     return torch.randn(batch, len(EDGES), M, width, generator=torch.Generator().manual_seed(3))
 
 
-# -- AGNAS -----------------------------------------------------------------------------------------------------------------
+# -- AGNAS --
 
 
 def test_agnas_hidden_width_is_mc_over_8() -> None:
@@ -70,7 +70,7 @@ def test_agnas_output_and_importance_against_a_naive_edge() -> None:
     assert torch.allclose(summed(ops(x))[1], C * importance, atol=1e-5)
 
 
-# -- IT-NAS ----------------------------------------------------------------------------------------------------------------
+# -- IT-NAS --
 
 
 @pytest.mark.parametrize(("width", "per_edge"), [(16, 832), (32, 3_200), (64, 12_544)])
@@ -228,7 +228,7 @@ def test_heads_must_divide_the_width() -> None:
         transformer(heads=3)
 
 
-# -- shared parts ----------------------------------------------------------------------------------------------------------
+# -- shared parts --
 
 
 def test_edge_linear_is_one_linear_map_per_group() -> None:

@@ -50,7 +50,12 @@ def test_second_order_gradient_equals_the_analytic_unrolled_gradient(
     monkeypatch.setattr(F, "cross_entropy", lambda logits, labels: logits)
     w, a = model.w.detach().clone(), model.a.detach().clone()
     (ours,), _, loss = second_order_gradient(
-        model, [model.w], [model.a], sgd, (train, torch.tensor(0)), (valid, torch.tensor(0))  # type: ignore[arg-type]
+        model,
+        [model.w],
+        [model.a],
+        sgd,
+        (train, torch.tensor(0)),
+        (valid, torch.tensor(0)),  # type: ignore[arg-type]
     )
     # w'(a) = w - rate (A w + b + M a + decay w + momentum v), hence dw'/da = -rate M
     step = train[0] @ w + train[1] + model.m @ a + decay * w + (momentum * velocity if momentum else 0)
@@ -106,8 +111,12 @@ def test_first_order_step_equals_a_plain_implementation(prepare: Callable) -> No
 def test_the_alpha_step_can_follow_the_weight_step(prepare: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer, train, valid = prepare("darts")
     order: list[str] = []
-    monkeypatch.setattr(optimizer, "alpha_step", lambda *_: (order.append("alpha"), (torch.zeros(()), torch.zeros(())))[1])
-    monkeypatch.setattr(optimizer, "weight_step", lambda *_: (order.append("weight"), (torch.zeros(()), torch.zeros(())))[1])
+    monkeypatch.setattr(
+        optimizer, "alpha_step", lambda *_: (order.append("alpha"), (torch.zeros(()), torch.zeros(())))[1]
+    )
+    monkeypatch.setattr(
+        optimizer, "weight_step", lambda *_: (order.append("weight"), (torch.zeros(()), torch.zeros(())))[1]
+    )
     for when in ("first", "last"):
         optimizer.config = replace(optimizer.config, alpha_step=when)
         optimizer.step(next(iter(train)), valid.sample())

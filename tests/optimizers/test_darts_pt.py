@@ -17,7 +17,7 @@ USEFUL = (3, 1, 4, 2, 0, 3)
 class OneUsefulOperation(nn.Module):
     """A "supernet" whose logits point at the label as strongly as the useful operation of every edge is weighted."""
 
-    def __init__(self, optimizer: DARTSPT, labels: Tensor):
+    def __init__(self, optimizer: DARTSPT, labels: Tensor) -> None:
         super().__init__()
         self.alphas = optimizer.alphas
         self.bias = nn.Parameter(torch.zeros(10))

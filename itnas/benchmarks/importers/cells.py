@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -136,9 +137,10 @@ class Cells:
     def _add_costs(self, index: int, dataset: str, epochs: int, trainings: list[Mapping[str, Any]]) -> None:
         for quantity in ("params", "flop"):
             self.set(cost_name(quantity, dataset), index, float(np.mean([t[quantity] for t in trainings])))
-        times = [t["train_times"] for t in trainings]
+        times = [t.get("train_times") for t in trainings]
         if all(times):
-            self.set(seconds_name(dataset, epochs), index, float(np.mean([sum(t.values()) for t in times])))
+            seconds = [sum(t.values()) for t in times if t]
+            self.set(seconds_name(dataset, epochs), index, float(np.mean(seconds)))
 
     def has(self, name: str) -> bool:
         """Return whether any cell has a number in this column."""
@@ -153,12 +155,12 @@ class Cells:
 
     def columns(self) -> dict[str, np.ndarray | list[str]]:
         """Return the table: keys, accuracies, counts and costs, without columns that the source has for no cell."""
-        order = benchmark_order()
+        ops, classes = _spellings()
         result: dict[str, np.ndarray | list[str]] = {
             "index": np.arange(CELLS, dtype=np.int32),
-            "arch": list(order),
-            "ops": ["".join(map(str, parse(arch))) for arch in order],
-            "unique_string": [isomorphism_class(arch) for arch in order],
+            "arch": list(benchmark_order()),
+            "ops": list(ops),
+            "unique_string": list(classes),
         }
         trainings = self._counts.get(count_name("cifar10-valid", "valid", 200))
         if trainings is not None:
@@ -168,6 +170,13 @@ class Cells:
         result |= self._counts
         result |= {name: values for name, values in self._floats.items() if name not in COLUMNS}
         return result
+
+
+@lru_cache(maxsize=1)
+def _spellings() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the six digits and the isomorphism class of every cell."""
+    order = benchmark_order()
+    return tuple("".join(map(str, parse(arch))) for arch in order), tuple(isomorphism_class(arch) for arch in order)
 
 
 COUNT_COLUMNS = frozenset(

@@ -69,7 +69,7 @@ def _cells(table: pa.Table) -> Cells:
     for name in table.column_names:
         if name in NUMBER_COLUMNS:
             values = _numbers(table, name)
-            if name in CELL_ACCURACIES and np.nanmax(values, initial=0) <= 1:
+            if name in CELL_ACCURACIES and 0 < np.nanmax(values, initial=0) <= 1:
                 raise SourceError(f"has fractions in the column {name}; NAS-Bench-201 accuracies are in percent")
             cells.set_column(name, np.array(rows, int), values)
     return cells
