@@ -77,6 +77,8 @@ def margins(values: pd.DataFrame) -> pd.DataFrame:
     deviation of that difference over the epochs (NaN for one epoch), both in percent of the choice's mean score;
     ``changed``: share of the earlier of these epochs in which another candidate was best.
     """
+    if values.empty:
+        return pd.DataFrame(columns=[*EDGE, "chosen", "second", "margin", "spread", "changed"])
     keys = without_epoch(values)
     final = values[~keys.duplicated(keep="last")]
     at = np.asarray(pd.factorize(keys)[0])
