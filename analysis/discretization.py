@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from string import ascii_uppercase as LETTERS
 
 import numpy as np
@@ -163,3 +164,24 @@ def find_protocols(edges: pd.DataFrame, wished: str | None = None) -> Protocols:
         there = set(part["protocol"])
         headline |= {str(method): next(p for p in ordered if p in there)} if there & set(ordered) else {}
     return Protocols(letters, headline)
+
+
+def protocol_agreement(discretization: pd.DataFrame) -> pd.DataFrame:
+    """Return how alike two protocols rank the candidates, for runs measured under both (one cell at a time).
+
+    Columns: method, ``first`` and ``second`` protocol, runs, ``edges`` with a tau, and ``tau``, the mean tau-b of the two
+    protocols' accuracies over those edges. No rows where no run has two protocols.
+    """
+    rows = discretization[discretization["cell"] >= 0]
+    accuracy = wide(rows, ["method", "protocol", "run_id", *PLACE], "accuracy")
+    names = list(dict.fromkeys(accuracy.index.get_level_values("protocol")))
+    found = []
+    for first, second in combinations(names, 2):
+        pair = [accuracy.xs(name, level="protocol") for name in (first, second)]
+        both = pair[0].index.intersection(pair[1].index)
+        tau = pd.Series(tau_b(pair[0].loc[both].to_numpy(), pair[1].loc[both].to_numpy())[0], index=both)
+        for method, part in tau.groupby(level="method", sort=False):
+            runs = len(part.index.get_level_values("run_id").unique())
+            row = {"method": method, "first": first, "second": second, "runs": runs}
+            found.append(row | {"edges": int(part.count()), "tau": part.mean()})
+    return pd.DataFrame(found, columns=["method", "first", "second", "runs", "edges", "tau"])

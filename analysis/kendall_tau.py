@@ -27,6 +27,7 @@ from analysis.discretization import (
     edge_taus,
     find_protocols,
     method_taus,
+    protocol_agreement,
     run_taus,
     sort_rows,
 )
@@ -148,6 +149,24 @@ def breakdown_table(edges: pd.DataFrame, by: str, name: str, protocols: Protocol
     return Table(name, caption, data, shown.rename(columns={"kind": "score"}))
 
 
+def agreement_table(data: pd.DataFrame, protocols: Protocols) -> Table:
+    """Return the table of how alike two protocols rank candidates."""
+    shown = pd.DataFrame(
+        {
+            "method": data["method"].map(label),
+            "protocols": [
+                f"{protocols.letters[a]} and {protocols.letters[b]}"
+                for a, b in zip(data["first"], data["second"], strict=True)
+            ],
+            "runs": data["runs"],
+            "edges": data["edges"],
+            "τ": [writing.tau(value, 1) for value in data["tau"]],
+        }
+    )
+    caption = f"Agreement of protocols: mean tau-b of their accuracies of one edge's candidates. {protocols.text()}."
+    return Table("kendall_tau_protocols", caption, data, shown)
+
+
 # --- command ----------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +206,9 @@ def analyse(group: Group, arguments: KendallArguments) -> None:
         return
     publish(breakdown_table(edges, "choice", "kendall_tau_choices", found), group)
     publish(breakdown_table(edges, "cell", "kendall_tau_cells", found), group)
+    agreement = protocol_agreement(discretization)
+    if len(agreement):
+        publish(agreement_table(agreement, found), group)
     keep(runs_table(group, edges), group)
     keep_numbers(edges, "kendall_tau_edges", group)
     if plotting.available():

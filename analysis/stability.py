@@ -58,9 +58,11 @@ def last_epochs(group: Group, last: int) -> pd.DataFrame:
     """
     scores = group.records["scores"]
     kinds = {method: kind for method, kind in curve_kinds(scores).items() if kind != "constant"}
-    rows = scores[(scores["cell"] == -1) & (scores["kind"].astype(str) == scores["method"].astype(str).map(kinds))]
-    final = rows.groupby("run_id", observed=True)["epoch"].transform("max")
-    values = wide(rows[(rows["epoch"] > final - last) & (rows["epoch"] > 0)], [*EDGE, "epoch"], "score")
+    rows = scores[(scores["cell"] == -1) & (scores["epoch"] > 0)]
+    final = rows.groupby(["run_id", "kind"], observed=True)["epoch"].transform("max")
+    rows = rows[rows["epoch"] > final - last]
+    rows = rows[rows["kind"].astype(str) == rows["method"].astype(str).map(kinds)]
+    values = wide(rows, [*EDGE, "epoch"], "score")
     if NONE in values:
         rules = {run: meta["semantics"].get("rule") for run, meta in group.records.meta.items()}
         barred = values.index.get_level_values("run_id").map(rules) == "without_none"
@@ -75,6 +77,8 @@ def margins(values: pd.DataFrame) -> pd.DataFrame:
     deviation of that difference over the epochs (NaN for one epoch), both in percent of the choice's mean score;
     ``changed``: share of the earlier of these epochs in which another candidate was best.
     """
+    if values.empty:
+        return pd.DataFrame(columns=[*EDGE, "chosen", "second", "margin", "spread", "changed"])
     keys = without_epoch(values)
     final = values[~keys.duplicated(keep="last")]
     at = np.asarray(pd.factorize(keys)[0])
@@ -232,6 +236,7 @@ def draw(group: Group, edges: pd.DataFrame, times: float) -> None:
         axis.plot(spread, margin, ".", color=palette[method], markersize=3, alpha=0.6, markeredgewidth=0)
         axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.minorticks_off()
         axis.set_xlim(low / 1.5, high)
         axis.set_ylim(low / 1.5, high)
         axis.set_title(plotting.counted(method, group.seeds(method)), fontsize=6.5)

@@ -157,15 +157,17 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     Raises:
         UserError: the file is missing, truncated, or lacks a column.
     """
-    return _read_arrow(folder, name).to_pandas()
+    return _read_arrow(folder, name, TABLES[name]).to_pandas()
 
 
-def _read_arrow(folder: Path, name: str) -> pa.Table:
-    path, schema = folder / f"{name}.parquet", TABLES[name]
+def _read_arrow(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
+    """Read one table of a run as ``schema``, whose text columns may be dictionaries."""
+    path = folder / f"{name}.parquet"
     repair = f"delete the folder {folder} and repeat the run"
+    encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     try:
-        with pq.ParquetFile(path) as file:
-            table = file.read()
+        with pq.ParquetFile(path, read_dictionary=encoded) as file:
+            table = file.read(use_threads=False)
     except FileNotFoundError:
         raise UserError(f"{path} is missing from a run marked finished; {repair}") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -174,9 +176,15 @@ def _read_arrow(folder: Path, name: str) -> pa.Table:
     if missing:
         raise UserError(f"{path} lacks the column {', '.join(missing)}; {repair}")
     try:
-        return table.select(schema.names).cast(schema)
+        return table if table.schema.equals(schema) else table.select(schema.names).cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise UserError(f"{path} has a column of another type ({str(error).splitlines()[0]}); {repair}") from None
+
+
+def _encoded(schema: pa.Schema) -> pa.Schema:
+    """Return ``schema`` with its text columns as dictionaries: few distinct texts stand in millions of rows."""
+    text = pa.dictionary(pa.int32(), _S)
+    return pa.schema([(field.name, text if field.type == _S else field.type) for field in schema])
 
 
 @dataclass(frozen=True)
@@ -184,8 +192,8 @@ class Records:
     """All finished runs below a results folder, as data frames.
 
     Every table has the identity columns ``run_id, study, space, method, dataset, preset, search_seed`` before its own,
-    except where it has a column of that name itself: ``evaluation``'s ``dataset`` is the one evaluated on. Identity
-    texts are categorical, as they are constant within a run.
+    except where it has a column of that name itself: ``evaluation``'s ``dataset`` is the one evaluated on. Text
+    columns are categorical.
     """
 
     runs: pd.DataFrame
@@ -218,10 +226,10 @@ def read_results(results: Path, tables: Iterable[str] = tuple(TABLES)) -> Record
         raise UserError(
             f"results folder {results} does not exist; run `tox -e reproduce-nb201` first or name another folder"
         )
-    tables = tuple(tables)
+    schemas = {name: _encoded(TABLES[name]) for name in tables}
     rows: list[dict[str, Any]] = []
     metas: dict[str, dict[str, Any]] = {}
-    parts: dict[str, list[pa.Table]] = {name: [] for name in tables}
+    parts: dict[str, list[pa.Table]] = {name: [] for name in schemas}
     notes: list[str] = []
     for path in sorted(results.rglob("run.json")):
         folder = path.parent
@@ -237,8 +245,8 @@ def read_results(results: Path, tables: Iterable[str] = tuple(TABLES)) -> Record
             notes.append(f"left out, duplicate of run {meta['run_id']}: {folder}")
             continue
         identity = {key: meta[key] for key in KEYS}
-        for name in tables:
-            parts[name].append(_read_arrow(folder, name))
+        for name, schema in schemas.items():
+            parts[name].append(_read_arrow(folder, name, schema))
         metas[meta["run_id"]] = meta
         rows.append({**identity, "folder": str(folder)})
     if not rows:
@@ -255,7 +263,7 @@ def _gather(runs: pd.DataFrame, tables: list[pa.Table]) -> pd.DataFrame:
     of rows.
     """
     run_of_row = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    gathered = pa.concat_tables(tables)
+    gathered = pa.concat_tables(tables).unify_dictionaries()
     own = [key for key in KEYS if key not in gathered.column_names]
     for place, key in enumerate(own):
         codes, values = pd.factorize(runs[key])

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from analysis.common import Arguments, Group, read_groups
-from analysis.discretization import ALL, ONE, edge_taus, find_protocols, method_taus, run_taus
+from analysis.discretization import ALL, ONE, edge_taus, find_protocols, method_taus, protocol_agreement, run_taus
 from analysis.kendall_tau import chosen_edges, summary_table
 from itnas.errors import UserError
 
@@ -167,3 +167,16 @@ def test_the_papers_edges_are_taken_where_the_space_has_them(table_results: Path
         chosen_edges(frame, ("7:0",))
     with pytest.raises(UserError, match="CELL:INDEX"):
         chosen_edges(frame, ("3<-2",))
+
+
+def test_protocol_agreement_is_the_mean_tau_of_the_accuracies_of_runs_that_have_both() -> None:
+    rows = [
+        accuracies({0: [1, 2, 3], 1: [1, 2, 3], -1: [9, 9, 9]}),
+        accuracies({0: [1, 2, 3], 1: [3, 2, 1]}, protocol="q"),
+    ]
+    rows.append(accuracies({0: [1, 2, 3]}, run="b"))
+    found = protocol_agreement(pd.concat(rows).assign(method="darts"))
+    assert found.to_dict("records") == [
+        {"method": "darts", "first": "p", "second": "q", "runs": 1, "edges": 2, "tau": pytest.approx(0.0)}
+    ]
+    assert protocol_agreement(pd.concat(rows[:1]).assign(method="darts")).empty
