@@ -58,7 +58,8 @@ def run_sweep(configs: Sequence[SearchConfig], place: Place, workers: int = 2) -
     if not configs:
         raise UserError("the sweep is empty; name at least one method and one seed")
     display = _Display(configs, place)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # imports torch once, for all runs
+    context.set_forkserver_preload(["itnas.search"])
     messages: Any = context.Queue()
     waiting = list(enumerate(configs))
     running: dict[int, tuple[Any, float]] = {}
