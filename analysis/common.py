@@ -69,8 +69,15 @@ class Group:
         return order_methods(self.records.runs["method"].unique())
 
     def score_kinds(self) -> dict[str, str]:
-        """Return the kind of score each method decides by (``semantics.score_kind``), by method."""
-        return {method: str(self.semantics(method).get("score_kind")) for method in self.methods}
+        """Return the kind of score each method selects by.
+
+        Of several recorded kinds it is the one with the fewest epochs: DARTS-PT's alphas are there after every epoch, the
+        perturbations it selects by once.
+        """
+        scores = self.records["scores"]
+        epochs = scores.groupby(["method", "kind"], observed=True)["epoch"].nunique().reset_index()
+        fewest = epochs.sort_values("epoch", kind="stable").drop_duplicates("method")
+        return dict(zip(fewest["method"].astype(str), fewest["kind"].astype(str), strict=True))
 
     def semantics(self, method: str) -> dict[str, Any]:
         """Return the section ``semantics`` of one run of ``method``."""

@@ -134,8 +134,9 @@ def draw_results(group: Group, values: pd.DataFrame, target: Target) -> None:
 def preference(scores: pd.DataFrame) -> pd.DataFrame:
     """Return, per method, the score kind with most epochs as deviation from its edge's mean, in percent of that mean.
 
-    0 is no preference. A kind that is not positive throughout (a drop of accuracy) stays in its own unit. Mean over
-    seeds; columns: method, kind, group, choice, candidate, epoch, value.
+    0 is no preference. A kind that is also negative (a drop of accuracy) stays in its own unit; where all scores of an
+    edge are 0 (an angle before training) there is no value. Mean over seeds; columns: method, kind, group, choice, candidate,
+    epoch, value.
     """
     rows = scores[(scores["cell"] == -1) & (scores["kind"] != "constant")]
     epochs = rows.groupby(["method", "kind"], observed=True)["epoch"].nunique().reset_index()
@@ -143,8 +144,8 @@ def preference(scores: pd.DataFrame) -> pd.DataFrame:
     rows = rows.merge(longest[["method", "kind"]], on=["method", "kind"])
     edge = ["run_id", "kind", "group", "choice", "epoch"]
     mean = rows.groupby(edge, observed=True)["score"].transform("mean")
-    positive = rows.groupby("kind", observed=True)["score"].transform("min") > 0
-    relative = np.where(positive, 100 * (rows["score"] / mean - 1), rows["score"] - mean)
+    positive = rows.groupby("kind", observed=True)["score"].transform("min") >= 0
+    relative = np.where(positive, 100 * (rows["score"] / mean.where(mean > 0) - 1), rows["score"] - mean)
     keys = ["method", "kind", "group", "choice", "candidate", "epoch"]
     return rows.assign(value=relative).groupby(keys, observed=True, sort=False)["value"].mean().reset_index()
 
@@ -250,6 +251,7 @@ def draw_costs(group: Group, data: pd.DataFrame) -> None:
         axis.plot(found, np.full(len(found), row), ".", color="black", markersize=2.5)
     axis.set_yticks(range(len(mean)), [f"{label(m)} (n={group.seeds(m)})" for m in group.methods])
     axis.invert_yaxis()
+    axis.set_xlim(0, 1.04 * float(total["total"].max()))
     axis.set_xlabel("seconds")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     plotting.save(figure, group, "cost", f"{group.name}; bar: mean over seeds, dot: one run's total")

@@ -161,6 +161,9 @@ def draw_values(group: Group, target: tuple[str, str, str], axes: list[Axes], pa
     finals = truth.at(truth.final_values(group), target)
     for axis, method in zip(axes, group.methods, strict=False):
         curves(axis, values[values["method"] == method], finals[finals["method"] == method], "value", palette[method])
+    shown = pd.concat([values.loc[values["epoch"] > 0, "value"], finals["value"]])
+    room = max(0.05 * float(shown.max() - shown.min()), 0.1)
+    axes[0].set_ylim(shown.min() - room, shown.max() + room)  # not down to an untrained supernet's cell
     axes[0].set_ylabel(f"{target[1]} {target[2]} acc., %")
 
 

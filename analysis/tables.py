@@ -52,13 +52,13 @@ def kind_caption(group: Group, kind: str, values: pd.DataFrame) -> str:
     rows = group.records["evaluation"]
     schedules = sorted(rows.loc[rows["kind"] == kind, "epochs"].dropna().unique())
     trainings = sorted(values.loc[values["kind"] == kind, "n"].dropna().unique())
-    unknown = " or an unknown number of" if values.loc[values["kind"] == kind, "n"].isna().any() else ""
-    means = f"; a cell's accuracy is a mean of {_either(trainings)}{unknown} trainings" if trainings else ""
+    unknown = " or unknown" if values.loc[values["kind"] == kind, "n"].isna().any() else ""
+    means = f"; trainings behind a cell's accuracy: {_either(trainings)}{unknown}" if trainings else ""
     seeds = group.records.runs.groupby("method", observed=True)["run_id"].nunique()
     searched = group.constant("dataset")
     return (
-        f"accuracies in percent, {KIND_WORDS.get(kind, kind)} ({_either(schedules[-1:])} epochs{means}); searched on"
-        f" {searched}, n = {_either(sorted(seeds.unique()))} search seeds"
+        f"accuracies in percent, {KIND_WORDS.get(kind, kind)} (epochs: {_either(schedules[-1:])}{means}); searched on"
+        f" {searched}, search seeds: n = {_either(sorted(seeds.unique()))}"
     )
 
 
@@ -295,9 +295,11 @@ def analyse(group: Group, arguments: TableArguments) -> None:
     deviating = deviation_table(group, values)
     if deviating is not None:
         keep(deviating, group)
-        inside = int((deviating.display["within"] == "yes").sum())
+        inside = deviating.display["within"].value_counts()
+        known = int(inside.get("yes", 0) + inside.get("no", 0))
         print(
-            f"\n{group.name}: {inside} of {len(deviating.display)} printed numbers lie in our interval (deviation.md)."
+            f"\n{group.name}: {inside.get('yes', 0)} of {known} printed numbers lie in our interval"
+            f" ({len(deviating.display) - known} have none, as n < 2); deviation.md has all."
         )
     keep(runs_table(group, values, target), group)
     if values.empty:

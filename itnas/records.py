@@ -168,11 +168,14 @@ def _read_arrow(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
     try:
         with pq.ParquetFile(path, read_dictionary=encoded) as file:
             table = file.read(use_threads=False)
+        names = table.column_names
+    except KeyError:  # of a column to encode
+        table, names = pa.table({}), pq.read_schema(path).names
     except FileNotFoundError:
         raise UserError(f"{path} is missing from a run marked finished; {repair}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}); {repair}") from None
-    missing = [column for column in schema.names if column not in table.column_names]
+    missing = [column for column in schema.names if column not in names]
     if missing:
         raise UserError(f"{path} lacks the column {', '.join(missing)}; {repair}")
     try:
