@@ -46,8 +46,10 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it, nothing is written after it."""
 
 
-@pytest.mark.parametrize("method", ["darts-pt", "it-nas", "rlnas"])
-@pytest.mark.parametrize("save", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("method", "save"),
+    [("darts-pt", 1), ("darts-pt", 4), ("it-nas", 1), ("it-nas", 2), ("it-nas", 3), ("rlnas", 2), ("agnas", 3)],
+)
 def test_a_search_killed_after_any_checkpoint_ends_with_identical_records(
     method: str, save: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from itnas.data.images import Loader
 from itnas.nn.networks import NetworkConfig
-from itnas.optimizers.base import MethodConfig, Optimizer
+from itnas.optimizers.base import MethodConfig, Optimizer, Saved
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,14 @@ class AttentionConfig(MethodConfig):
     """Validation images of the importance pass: clean, or augmented as in AGNAS's released code."""
 
 
+@dataclass
+class Measured(Saved):
+    """What the last pass over the validation half measured; a resumed search must not measure it again to know it."""
+
+    importance: np.ndarray | None = None
+    """Importance ``[cell, choice, candidate]``."""
+
+
 class AttentionOptimizer(Optimizer):
     """Trains weights and attention together on the training half; scores are mean importance over validation images."""
 
@@ -37,7 +45,7 @@ class AttentionOptimizer(Optimizer):
         self, config: AttentionConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"
     ) -> None:
         super().__init__(config, network, device)
-        self.importance: np.ndarray | None = None
+        self.measured = Measured()
 
     @torch.no_grad()
     def validate(self, valid: Loader) -> tuple[float, float]:
@@ -56,14 +64,14 @@ class AttentionOptimizer(Optimizer):
         for name, value in self.graph.named_buffers():
             value.copy_(buffers[name])
         assert total is not None, "the validation half is empty"
-        self.importance = (total / n).cpu().numpy()
+        self.measured.importance = (total / n).cpu().numpy()
         return loss.item() / n, 100 * hits.item() / n
 
     def cell_scores(self) -> dict[str, np.ndarray]:
         """Return the importance of the last :meth:`validate` per cell, ``[cell, choice, candidate]``."""
-        if self.importance is None:
+        if self.measured.importance is None:
             raise RuntimeError("scores are measured by validate(), which was not called yet")
-        return {"edges": self.importance}
+        return {"edges": self.measured.importance}
 
     def scores(self) -> dict[str, np.ndarray]:
         """Return the importance aggregated over cells as configured."""
@@ -71,3 +79,7 @@ class AttentionOptimizer(Optimizer):
         if self.config.aggregate == "last_stage":
             cells = cells[-self.network.cells_per_stage :]
         return {"edges": cells.sum(0) if self.config.aggregate == "sum" else cells.mean(0)}
+
+    def get_checkpointables(self) -> dict[str, Any]:
+        """Return the base's state and what was measured."""
+        return {**super().get_checkpointables(), "measured": self.measured}
