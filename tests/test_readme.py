@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from itnas.optimizers import METHODS
@@ -50,3 +51,24 @@ def prepare_config() -> Callable[[str], Any]:
     from itnas.config import make_config
 
     return lambda method: make_config("nasbench201", method, "digits", 0, smoke=True)
+
+
+def test_every_number_of_the_results_table_is_in_the_analysis() -> None:
+    """Accuracies and taus of the README stand, to two decimals, in the committed tables it names."""
+    section = (ROOT / "README.md").read_text().split("## What came out so far")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    tables = ROOT / "results" / "analysis"
+    known = {
+        f"{abs(value):.2f}"
+        for path in (
+            "nb201-digits/accuracy_trained.csv",
+            "nb201-digits/kendall_tau.csv",
+            "nb201-cifar10-small/accuracy_table.csv",
+            "nb201-cifar10-small/kendall_tau.csv",
+        )
+        for value in pd.read_csv(tables / path).select_dtypes("number").to_numpy().ravel()
+    }
+    numbers = [number for row in rows for number in re.findall(r"\d+\.\d\d", row)]
+    assert len(rows) == 6
+    assert len(numbers) >= 40
+    assert set(numbers) <= known
