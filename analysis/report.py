@@ -22,7 +22,7 @@ from typing import Any
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis import figures, kendall_tau, plotting, skip_connections, stability, tables
+from analysis import eigenvalues, figures, kendall_tau, plotting, ranking, skip_connections, stability, tables
 from analysis.common import Arguments, Group, label, left_out, read_groups, run
 from analysis.writing import Figure, Table
 
@@ -34,6 +34,8 @@ SECTIONS: tuple[Section, ...] = (
     ("Scores and discretization accuracy", kendall_tau, kendall_tau.KendallArguments),
     ("Skip connections", skip_connections, skip_connections.SkipArguments),
     ("Stability of choices", stability, stability.StabilityArguments),
+    ("Ranking of architectures", ranking, ranking.RankingArguments),
+    ("Curvature", eigenvalues, eigenvalues.EigenvalueArguments),
 )
 TABLES = ("epochs", "timing", "scores", "discretization", "evaluation")
 """What the analyses read, all together."""

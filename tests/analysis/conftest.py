@@ -11,8 +11,8 @@ from tests.analysis.synthetic import write_results
 
 @pytest.fixture(scope="session")
 def table_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All methods x three seeds, evaluated by a (made-up) benchmark table."""
-    return write_results(tmp_path_factory.mktemp("table"), seeds=3)
+    """All methods x three seeds, evaluated by a (made-up) benchmark table; with the optional tables."""
+    return write_results(tmp_path_factory.mktemp("table"), seeds=3, architectures=30, eigenvalues=True)
 
 
 @pytest.fixture(scope="session")

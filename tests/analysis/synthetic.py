@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from analysis.optional import SCHEMAS
 from itnas import records
 from itnas.spaces import get_space
 from itnas.spaces.base import SearchSpace
@@ -49,6 +52,10 @@ class Spec:
     epochs: int = 10
     cells: int = 3
     protocols: tuple[str, ...] = (PROTOCOL,)
+    architectures: int = 0
+    """Architectures whose supernet accuracy and score are recorded beside the table's."""
+    eigenvalues: bool = False
+    """Whether the alphas' Hessian eigenvalue is recorded, for methods with alphas."""
     status: str = "finished"
     salt: str = ""
     """Changes the run id and nothing else, as another configuration of the same method and seed would."""
@@ -93,6 +100,7 @@ def write_run(results: Path, spec: Spec) -> Path:
         {"epoch": None, "phase": "evaluation", "seconds": 3.0},
     ]
     records.write_table(folder, "timing", timing)
+    _write_optional(folder, space, spec, epochs, rng)
     return folder
 
 
@@ -229,6 +237,32 @@ def _evaluation(space: SearchSpace, spec: Spec, cells: pd.DataFrame, result: dic
                 rows.append({**row, "seed": "mean", "value": value, "n": len(seeds) if known else None})
                 rows += [{**row, "seed": seed, "value": value, "n": 1} for seed in seeds if known]
     return rows
+
+
+def _write_optional(folder: Path, space: SearchSpace, spec: Spec, epochs: int, rng: np.random.Generator) -> None:
+    """Supernet ranking (noisier than the truth) and an eigenvalue that triples halfway."""
+    if spec.architectures and epochs:
+        genotypes = sorted({space.random(rng, exclude_none=False) for _ in range(spec.architectures)})
+        true = np.array([worth(space, genotype, "cifar10", "test") for genotype in genotypes])
+        values = {"cifar10/test": true, "supernet": true / 2 + rng.normal(0, 3, len(true))}
+        values["score"] = true / 100 + rng.normal(0, 0.2, len(true))
+        rows = [
+            {"genotype": genotype, "quantity": quantity, "value": value, "n_images": 400}
+            for quantity, column in values.items()
+            for genotype, value in zip(genotypes, column, strict=True)
+        ]
+        _write(folder, "architectures", rows)
+    if spec.eigenvalues and epochs and KINDS.get(spec.method, "alpha") == "alpha":
+        curve = 0.1 * (1 + 2 / (1 + np.exp(-(np.arange(epochs + 1) - epochs / 2)))) + rng.normal(0, 0.002, epochs + 1)
+        _write(
+            folder,
+            "eigenvalues",
+            [{"epoch": e, "eigenvalue": v, "n_images": 400} for e, v in enumerate(curve) if e % 2],
+        )
+
+
+def _write(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS[name]), folder / f"{name}.parquet")
 
 
 def _sections(spec: Spec, result: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:

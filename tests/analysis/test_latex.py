@@ -21,7 +21,7 @@ PAPER = r"""\documentclass[twocolumn]{article}
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_every_table_compiles_in_a_two_column_paper(table_results: Path, tmp_path: Path) -> None:
-    for script in ("kendall_tau", "skip_connections", "tables", "figures", "stability"):
+    for script in ("kendall_tau", "skip_connections", "tables", "figures", "stability", "ranking", "eigenvalues"):
         command = [sys.executable, str(ROOT / "analysis" / f"{script}.py"), str(table_results), "--out", str(tmp_path)]
         subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     tables = sorted((tmp_path / "nb201-digits").glob("*.tex"))

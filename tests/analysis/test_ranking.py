@@ -1,0 +1,85 @@
+"""Rank correlation of architectures: against scipy and by hand; and that a run without it is no obstacle."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+
+from analysis import ranking
+from analysis.common import Arguments, Group, read_groups
+from analysis.optional import read_optional
+from itnas.errors import UserError
+from tests.analysis.synthetic import Spec, write_results, write_run
+
+
+def group_of(results: Path) -> Group:
+    return next(iter(read_groups(Arguments(results), ())))
+
+
+def test_tau_rho_and_overlap_by_hand() -> None:
+    found = ranking.run_ranking(np.array([1.0, 2, 3, 4]), np.array([10.0, 30, 20, 40]), top=2)
+    assert found["tau"] == pytest.approx(4 / 6)
+    assert found["rho"] == pytest.approx(0.8)
+    # Predicted best: the 3rd and 4th; truly best: the 2nd and 4th.
+    assert (found["overlap"], found["chance"]) == (0.5, 0.5)
+    assert (found["chosen"], found["n"]) == (40.0, 4)
+
+
+def test_it_agrees_with_scipy_on_ties() -> None:
+    rng = np.random.default_rng(0)
+    predicted, true = rng.integers(0, 30, 400).astype(float), rng.integers(0, 30, 400).astype(float)
+    found = ranking.run_ranking(predicted, true, top=50)
+    assert found["tau"] == pytest.approx(scipy_stats.kendalltau(predicted, true)[0])
+    assert found["rho"] == pytest.approx(scipy_stats.spearmanr(predicted, true)[0])
+
+
+def test_a_random_ranking_finds_as_many_of_the_best_as_chance_says() -> None:
+    rng = np.random.default_rng(0)
+    found = [ranking.run_ranking(rng.random(200), rng.random(200), top=20) for _ in range(400)]
+    assert np.mean([one["overlap"] for one in found]) == pytest.approx(found[0]["chance"], abs=0.01)
+
+
+def test_a_constant_side_ranks_nothing() -> None:
+    found = ranking.run_ranking(np.ones(5), np.arange(5.0), top=2)
+    assert np.isnan([found["tau"], found["rho"], found["overlap"]]).all()
+
+
+def test_one_row_per_run_and_ranker_and_means_over_seeds(tmp_path: Path) -> None:
+    results = write_results(tmp_path, methods=("darts", "it-nas"), seeds=2, epochs=1, architectures=60)
+    runs = ranking.rankings(read_optional(group_of(results), "architectures"), "cifar10/test", top=10)
+    assert len(runs) == 2 * 2 * 2
+    means = ranking.method_rankings(runs).set_index(["method", "ranker"])["tau"].to_dict()
+    for (method, ranker), part in runs.groupby(["method", "ranker"]):
+        assert means[method, ranker] == pytest.approx(part["tau"].mean())
+
+
+def test_a_missing_truth_says_which_there_are(tmp_path: Path) -> None:
+    write_run(tmp_path, Spec(epochs=1, architectures=20))
+    with pytest.raises(UserError, match="recorded: cifar10/test"):
+        ranking.main(ranking.RankingArguments(tmp_path, truth="svhn/test"))
+
+
+def test_runs_without_a_ranking_are_said_and_no_obstacle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path, Spec(epochs=1))
+    ranking.main(ranking.RankingArguments(tmp_path))
+    assert "no run recorded its supernet's ranking" in capsys.readouterr().out
+
+
+def test_the_command_writes_table_and_figure(tmp_path: Path) -> None:
+    write_results(tmp_path, methods=("darts", "random"), seeds=2, epochs=1, architectures=60)
+    ranking.main(ranking.RankingArguments(tmp_path))
+    folder = tmp_path / "analysis" / "nb201-digits"
+    assert {"ranking.csv", "ranking.tex", "ranking.png", "ranking_runs.csv"} <= {path.name for path in folder.iterdir()}
+    assert math.isfinite(pd.read_csv(folder / "ranking.csv")["tau"][0])
+
+
+def test_a_damaged_optional_table_is_one_sentence(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, Spec(epochs=1, architectures=20))
+    (folder / "architectures.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"architectures.parquet is damaged"):
+        ranking.main(ranking.RankingArguments(tmp_path))
