@@ -27,10 +27,10 @@ T = TypeVar("T")
 
 def parse_arguments(settings: type[T] | T, arguments: Sequence[str], prog: str, description: str) -> T:
     """Parse a command line into a frozen dataclass (or override the fields of an instance)."""
-    if isinstance(settings, type):
-        return tyro.cli(settings, args=list(arguments), prog=prog, description=description)
-    kind: Any = type(settings)
-    return tyro.cli(kind, default=settings, args=list(arguments), prog=prog, description=description)
+    words = {"args": list(arguments), "prog": prog, "description": description}
+    kind: Any = settings if isinstance(settings, type) else type(settings)
+    default: Any = {} if isinstance(settings, type) else {"default": settings}
+    return tyro.cli(kind, **default, **words)
 
 
 @dataclass(frozen=True)
