@@ -93,6 +93,7 @@ class Run:
         self.rows: dict[str, list[dict[str, Any]]] = {"epochs": [], "timing": [], "discretization": []}
         self.scores: list[tuple[int, str, dict[str, np.ndarray], dict[str, np.ndarray]]] = []
         self.discretized = False
+        self.split = "valid"
         self.resumed = 0
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -282,7 +283,7 @@ class Run:
         }
         protocol = "n/a: the method trains no supernet"
         if self.optimizer.discretizes:
-            protocol = config.discretization.describe(getattr(self, "split", "valid"))
+            protocol = config.discretization.describe(self.split)
             protocol = protocol if config.discretization.enabled else "n/a: switched off"
         write_meta(
             self.folder,
@@ -343,7 +344,7 @@ class Run:
             "rows": self.rows,
             "scores": self.scores,
             "discretized": self.discretized,
-            "split": getattr(self, "split", None),
+            "split": self.split,
             "selecting": selecting,
             "started": self.started,
             "resumed": self.resumed,
@@ -372,8 +373,7 @@ class Run:
             raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}); delete it to repeat the run") from None
         self.epoch, self.rows, self.scores = state["epoch"], state["rows"], state["scores"]
         self.discretized, self.started, self.resumed = state["discretized"], state["started"], state["resumed"] + 1
-        if state["split"] is not None:
-            self.split = state["split"]
+        self.split = state["split"]
         if state["selecting"]:
             self.optimizer.restore_selection()
         for name, part in self.optimizer.get_checkpointables().items():
