@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -246,6 +247,10 @@ class OneShot1Angles(ArchitectureAngles):
 
     def codes(self) -> np.ndarray:
         """Return the distinct cells; genes of what dropped out are 0."""
+        return self._codes
+
+    @cached_property
+    def _codes(self) -> np.ndarray:
         graphs, ops = all_cells(self.space)
         genes = np.array(
             [
