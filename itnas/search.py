@@ -66,7 +66,7 @@ def run_search(config: SearchConfig, place: Place) -> Path:
     """
     if place.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"device {place.device} is not available here; use `--device cpu`")
-    truth = find_truth(config.evaluation, place.data_root)
+    truth = find_truth(config.evaluation, get_space(config.space), place.data_root)
     config = replace(config, evaluation=replace(config.evaluation, kind=truth.kind))  # pyright: ignore[reportArgumentType]
     data = load_data(config.data, place.data_root)
     identity = {"config": config.as_dict(), "data": data.checksum, "table": truth.describe()}

@@ -202,6 +202,22 @@ class NASBench1Shot13(NASBench1Shot1):
     n_parents: ClassVar[tuple[int, ...]] = (1, 1, 1, 2, 2, 2)
 
 
+def space_of(genotype: str) -> NASBench1Shot1:
+    """Return the space that a genotype belongs to, told by its number of blocks and of the output's parents.
+
+    Raises:
+        UserError: no space has such cells.
+    """
+    fields = genotype.strip().partition("|")[0].split(";")
+    shape = (len(fields), len(fields[-1].split(",")))
+    for kind in (NASBench1Shot11, NASBench1Shot12, NASBench1Shot13):
+        if shape == (len(kind.n_parents), kind.n_parents[-1]):
+            return kind()
+    raise UserError(
+        f"{genotype.strip()!r} is no cell of NAS-Bench-1Shot1, which has 4 blocks and 2 or 3 parents of the output, or 5 and 2"
+    )
+
+
 def close(parents: Sequence[Sequence[int]], ops: Sequence[int]) -> Cell:
     """Return the cell of a choice: what the output reaches backwards; the rest are loose ends.
 
