@@ -6,12 +6,12 @@ not. Published schedules differ by method, so a preset maps (space, method) to a
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from itnas.data.load import DataConfig
 from itnas.errors import UserError
+from itnas.fields import ADDED, as_plain
 from itnas.nn.networks import NetworkConfig
 from itnas.optimizers import MethodConfig, check_method, default_config
 from itnas.optimizers.base import SGDConfig
@@ -45,6 +45,40 @@ class DiscretizationConfig:
         """Return the protocol as the text that records carry."""
         images = f" recalib_images={self.recalibration_images}" if self.bn == "recalib" else ""
         return f"bn={self.bn} weight={self.weight} gate={self.gate} split={split}{images}"
+
+
+@dataclass(frozen=True)
+class RankingConfig:
+    """Ranking of architectures by the trained supernet (algorithms' section 3.2), each choice kept with weight one."""
+
+    architectures: int | Literal["all"] = 1000
+    """Size of the random subset, or all of a space that can be listed."""
+    seed: int = 0
+    """Seed of the subset, of its own: every run of a space ranks the same architectures."""
+    bn: Literal["recalib", "eval", "train"] = "recalib"
+    """BatchNorm: statistics re-estimated for every architecture, the search's running ones, or the batch's."""
+    max_images: int = 10_000
+    """At most this many images of the validation half."""
+    recalibration_images: int = 400
+    """Training images (augmented once, the same for all) for re-estimating BatchNorm statistics."""
+
+
+@dataclass(frozen=True)
+class EigenvalueConfig:
+    """When and on what the Hessian of the validation loss in the alphas is measured (methods with alphas only)."""
+
+    every: int = 2
+    """Measure after every so many epochs, from epoch 0, and after the last; RobustDARTS: 2."""
+    images: int = 256
+    """The first so many validation images, without augmentation."""
+    batch_size: int = 64
+    """Images per batch; the Hessian is the mean over batches, weighted by their size."""
+    bn: Literal["train", "eval"] = "train"
+    """BatchNorm: the batch's statistics, as while the alphas train, or the running ones."""
+
+    def due(self, epoch: int, last: int) -> bool:
+        """Return whether to measure after ``epoch`` of ``last``."""
+        return epoch % self.every == 0 or epoch == last
 
 
 @dataclass(frozen=True)
@@ -93,10 +127,14 @@ class SearchConfig:
     """Validation images on which scores are measured after every epoch but the last, which always uses all; None: all."""
     determinism: Literal["exact", "seeded", "fast"] = "exact"
     """`exact`: deterministic kernels, resume is bit-identical; `seeded`: seeded only; `fast`: and cuDNN may benchmark."""
+    ranking: RankingConfig | None = field(default=None, metadata=ADDED)
+    """Ranking of architectures at the end of the search; None: not measured."""
+    eigenvalues: EigenvalueConfig | None = field(default=None, metadata=ADDED)
+    """Curvature of the validation loss in the alphas; None: not measured."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the configuration as plain JSON types."""
-        return dataclasses.asdict(self)
+        """Return the configuration as plain JSON types; what is switched off and came late is left out (itnas.fields)."""
+        return as_plain(self)
 
 
 def make_config(space: str, method: str, preset: str, seed: int, *, smoke: bool = False) -> SearchConfig:
