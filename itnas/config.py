@@ -13,7 +13,7 @@ from itnas.data.load import DataConfig
 from itnas.errors import UserError
 from itnas.fields import ADDED, as_plain
 from itnas.nn.networks import NetworkConfig
-from itnas.optimizers import MethodConfig, check_method, default_config
+from itnas.optimizers import METHODS, MethodConfig, check_method, default_config
 from itnas.optimizers.base import SGDConfig
 from itnas.optimizers.darts import DARTSConfig
 from itnas.optimizers.darts_pt import DARTSPTConfig
@@ -61,6 +61,11 @@ class RankingConfig:
     """At most this many images of the validation half."""
     recalibration_images: int = 400
     """Training images (augmented once, the same for all) for re-estimating BatchNorm statistics."""
+
+    def describe(self, split: str) -> str:
+        """Return the protocol as the text that records carry."""
+        images = f" recalib_images={self.recalibration_images}" if self.bn == "recalib" else ""
+        return f"bn={self.bn} weight=one split={split}{images} subset_seed={self.seed}"
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,18 @@ def make_config(space: str, method: str, preset: str, seed: int, *, smoke: bool 
     config = {"digits": _digits, "cifar10-small": _cifar10_small, "paper": _paper}[preset](space, method, seed)
     if method == "random":
         config = replace(config, epochs=0)
+    config = _without_the_meaningless(config)
     return _smoke(config) if smoke else config
+
+
+def _without_the_meaningless(config: SearchConfig) -> SearchConfig:
+    """Switch off what the method has nothing to measure by: no trained supernet, or no alphas."""
+    method = METHODS[config.method][0]
+    return replace(
+        config,
+        ranking=config.ranking if method.discretizes else None,
+        eigenvalues=config.eigenvalues if method.score_kind == "alpha" else None,
+    )
 
 
 def _tuned(config: MethodConfig, lr: float, alpha_lr: float) -> MethodConfig:
@@ -189,6 +205,8 @@ def _digits(space: str, method: str, seed: int) -> SearchConfig:
         discretization=DiscretizationConfig(max_images=400, recalibration_images=100),
         evaluation=EvaluationConfig(seeds=(0, 1), epochs=10),
         score_images=400,
+        ranking=RankingConfig(100, max_images=400, recalibration_images=100),
+        eigenvalues=EigenvalueConfig(every=4, images=64),
     )
 
 
@@ -205,6 +223,8 @@ def _cifar10_small(space: str, method: str, seed: int) -> SearchConfig:
         data=DataConfig("cifar10", "benchmark", 16, 10_000),
         discretization=DiscretizationConfig(max_images=2_000, recalibration_images=500),
         score_images=1_000,
+        ranking=RankingConfig(max_images=500, recalibration_images=200),
+        eigenvalues=EigenvalueConfig(images=128),
     )
 
 
@@ -225,11 +245,13 @@ def _paper(space: str, method: str, seed: int) -> SearchConfig:
         data=DataConfig("cifar10", "benchmark" if method in ("random", "rlnas") else "halves", 32),
         discretization=DiscretizationConfig(recalibration_images=5_000),
         evaluation=EvaluationConfig(epochs=200, batch_size=256, weights=SGDConfig(0.1, 0.0, 0.9, True, 5e-4, None)),
+        ranking=RankingConfig(recalibration_images=1_000),
+        eigenvalues=EigenvalueConfig(),
     )
 
 
 def _smoke(config: SearchConfig) -> SearchConfig:
-    """Shrink to two epochs, small data and a small network; a DARTS-PT decision is followed by one tuning epoch."""
+    """Shrink to two epochs, small data, a small network and few measurements; a DARTS-PT decision is followed by one tuning epoch."""
     optimizer = config.optimizer
     if hasattr(optimizer, "tune_epochs_between"):
         optimizer = replace(optimizer, tune_epochs_between=1)  # pyright: ignore[reportCallIssue]
@@ -243,4 +265,6 @@ def _smoke(config: SearchConfig) -> SearchConfig:
         data=data,
         discretization=replace(config.discretization, max_images=200, recalibration_images=100),
         evaluation=replace(config.evaluation, seeds=(0,), epochs=1),
+        ranking=config.ranking and replace(config.ranking, architectures=5, max_images=100, recalibration_images=50),
+        eigenvalues=config.eigenvalues and replace(config.eigenvalues, every=1, images=16),
     )

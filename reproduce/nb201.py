@@ -24,7 +24,7 @@ from itnas.sweep import run_sweep
 
 STUDY = "nb201"
 SPACE = "nasbench201"
-ANALYSES = ("tables", "kendall_tau", "skip_connections", "figures")
+ANALYSES = ("tables", "kendall_tau", "skip_connections", "stability", "ranking", "eigenvalues", "figures", "report")
 """What is made of the records, in this order."""
 
 
