@@ -24,12 +24,14 @@ SEARCHING = ("train", "scores", "selection")
 """The phases that a search needs to choose; the others only measure."""
 
 
-def score_rows(measured: Iterable[Measured], space: SearchSpace) -> list[dict[str, Any]]:
+def score_rows(measured: Iterable[Measured], optimizer: Optimizer) -> list[dict[str, Any]]:
     """Return the rows of the table `scores`: aggregate scores as cell -1, then every cell's own."""
     rows: list[dict[str, Any]] = []
     for epoch, kind, scores, cells in measured:
-        for group, choices in space.groups.items():
-            arrays = [(-1, scores[group]), *enumerate(cells.get(group, ()))]
+        for group, choices in optimizer.space.groups.items():
+            arrays = [(-1, scores[group])]
+            if group in cells:
+                arrays += zip(optimizer.graph.cells_of(group), cells[group], strict=True)
             for cell, array in arrays:
                 rows += [
                     {

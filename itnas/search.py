@@ -262,7 +262,7 @@ class Run:
 
     def finish(self, selection: Selection, evaluation: list[dict[str, Any]]) -> None:
         """Write the tables, then ``run.json`` as finished; remove what only resuming needed."""
-        tables = {**self.rows, "scores": score_rows(self.scores, self.space), "evaluation": evaluation}
+        tables = {**self.rows, "scores": score_rows(self.scores, self.optimizer), "evaluation": evaluation}
         for name, rows in tables.items():
             if rows or name not in OPTIONAL:
                 write_table(self.folder, name, rows)
