@@ -115,6 +115,14 @@ class NASBench1Shot1(SearchSpace):
         kept: dict[str, list[tuple[int, ...]]] = {"operations": [(op,) if op >= 0 else () for op in cell.ops]}
         return kept | {group: [cell.parents[node - 1]] for node, group in self.input_groups.items()}
 
+    def genotypes(self) -> list[str]:
+        """Return the 3,702, 12,474 or 135,900 distinct cells in the order of :func:`all_cells`."""
+        graphs = all_graphs(self.n_parents)
+        return [
+            str(Cell(graphs[graph], tuple(ops)))
+            for graph, ops in zip(*map(np.ndarray.tolist, all_cells(self)), strict=True)
+        ]
+
     def phases(self) -> tuple[Phase, ...]:
         """Return the operations of all blocks, then the parents of all nodes that have a choice."""
         every = range(len(OPERATIONS))
