@@ -19,7 +19,7 @@ from reproduce.common import Settings, run_study, searches
 
 STUDY = "nb201"
 SPACE = "nasbench201"
-ANALYSES = ("tables", "kendall_tau", "skip_connections", "figures")
+ANALYSES = ("tables", "kendall_tau", "skip_connections", "stability", "ranking", "eigenvalues", "figures", "report")
 """What is made of the records, in this order."""
 
 

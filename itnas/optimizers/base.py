@@ -8,7 +8,7 @@ it selects. The contract has the names and meanings of NASLib's ``MetaOptimizer`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from itnas.data.images import DatasetInfo, Loader, dataset_info
 from itnas.errors import UserError
+from itnas.nn.build import build_supernet
 from itnas.nn.mixing import MixingFactory
 from itnas.nn.networks import NetworkConfig
-from itnas.nn.supernets import NASBench201Supernet
+from itnas.nn.supernets import Supernet
 from itnas.spaces.base import SearchSpace
 
 Batch = tuple[Tensor, Tensor]
@@ -124,7 +125,7 @@ class Optimizer(ABC):
     discretizes: ClassVar[bool] = True
     """Whether the discretization accuracy of the supernet means something."""
 
-    graph: NASBench201Supernet
+    graph: Supernet
     op_optimizer: torch.optim.Optimizer
 
     def __init__(
@@ -146,7 +147,8 @@ class Optimizer(ABC):
         """Build the supernet of ``search_space`` for a data set, and the optimizer of its weights."""
         info = dataset_info(dataset) if isinstance(dataset, str) else dataset
         self.space = search_space
-        self.graph = NASBench201Supernet(
+        self.graph = build_supernet(
+            search_space,
             self.make_mixing(search_space),
             self.network,
             info.channels,
@@ -244,6 +246,20 @@ class Optimizer(ABC):
     def derive(self, *, exclude_none: bool) -> str:
         """Return the genotype that the current scores give."""
         return self.space.derive(self.scores(), exclude_none=exclude_none)
+
+    def architecture_scores(self, genotypes: Sequence[str]) -> np.ndarray | None:
+        """Return the method's own score of whole architectures ``[n]``, larger is better; None where it has none.
+
+        By default the sum of the log importance of what each choice keeps, at the present scores.
+        """
+        tiny = np.finfo(float).tiny
+        logs = {group: np.log(np.maximum(scores, tiny)) for group, scores in self.scores().items()}
+        totals = []
+        for genotype in genotypes:
+            kept = self.space.chosen(genotype)
+            parts = (logs[group][place, list(k)].sum() for group in kept for place, k in enumerate(kept[group]))
+            totals.append(sum(parts))
+        return np.array(totals)
 
     def prepare_measurement(self, train: Loader, valid: Loader) -> tuple[Loader, str]:
         """Return the data on which discretization accuracy is measured, and the name of that split."""
