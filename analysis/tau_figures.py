@@ -54,7 +54,7 @@ def draw_edge(group: Group, place: tuple[int, str, str], protocols: Protocols) -
     seeds = rows.groupby("method", observed=True)["run_id"].nunique()
     note = f"{group.name}, cell {cell}, {choice}; bar: mean, dot: seed (n = {_range(seeds)}); dashed: no preference"
     note += f"; *: score shared by all cells; {protocols.text()}"
-    plotting.save(figure, group, f"kendall_tau_cell{cell}_{choice.replace('<-', '_from_')}", note)
+    plotting.save(figure, group, f"kendall_tau_cell{cell}_{choice.replace('<-', '_from_').replace(' ', '_')}", note)
 
 
 def mean_text(taus: np.ndarray) -> str:
