@@ -241,7 +241,8 @@ def _write_optional(folder: Path, space: SearchSpace, spec: Spec, epochs: int, r
     if spec.architectures and epochs:
         genotypes = sorted({space.random(rng, exclude_none=False) for _ in range(spec.architectures)})
         true = np.array([worth(space, genotype, "cifar10", "test") for genotype in genotypes])
-        values = {"cifar10/test": true, "supernet": true / 2 + rng.normal(0, 3, len(true))}
+        values = {"supernet": true / 2 + rng.normal(0, 3, len(true))}
+        values |= {"cifar10/test": true} if spec.kind == "table" else {}
         values["score"] = true / 100 + rng.normal(0, 0.2, len(true))
         rows = [
             {"genotype": genotype, "quantity": quantity, "value": value, "n_images": 400}
