@@ -214,17 +214,21 @@ def draw_derived(group: Group, values: pd.DataFrame, target: Target | None) -> N
     rows = None if target is None else truth.at(values, target)
     known = {} if rows is None else dict(zip(rows["run_id"], rows["value"], strict=True))
     for method in group.methods:
-        part = finals[finals["method"] == method].head(cells.SEEDS)
-        drawn = []
+        part = finals[finals["method"] == method]
+        drawn, seeds = [], 0
         for row in part.to_dict("records"):
             worth = known.get(row["run_id"])
             title = f"seed {row['search_seed']}" + ("" if worth is None else f": {worth:.2f} %")
-            drawn.append((title, cells.cell_edges(space, row["genotype"])))
-        if not drawn or not drawn[0][1]:
+            graphs = cells.cell_graphs(space, row["genotype"])
+            if drawn and len(drawn) + len(graphs) > cells.SIDE_BY_SIDE:
+                break
+            drawn += [(f"{title} {name}".strip(), edges) for name, edges in graphs]
+            seeds += 1
+        if not drawn:
             print(f"{group.name}: no drawing of {label(method)}'s cells, as its choices are not edges of one graph.")
             continue
         what = "" if target is None else f", {target[1]} {target[2]}"
-        note = f"{label(method)}, {group.name}{what}; {len(drawn)} of n={group.seeds(method)} seeds"
+        note = f"{label(method)}, {group.name}{what}; {seeds} of n={group.seeds(method)} seeds"
         cells.draw_cells(drawn, group, f"cell_{method}", note)
 
 
