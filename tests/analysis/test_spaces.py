@@ -14,7 +14,7 @@ from itnas.spaces import SPACES, get_space
 from tests.analysis.synthetic import write_results
 
 METHODS = ("random", "darts", "darts-pt", "agnas")
-KINDS = {"nasbench1shot1-2": "table", "darts": "trained", "s1": "trained", "s4": "trained"}
+KINDS = {"nasbench1shot1-2": "table", "darts": "trained", "s1": "trained"}
 """Spaces, and where the accuracies of their cells come from."""
 
 
@@ -46,6 +46,8 @@ def read(results: Path, name: str) -> pd.DataFrame:
 
 
 def test_the_report_has_every_analysis(results: Path) -> None:
+    if space_of(results) == "darts":
+        pytest.skip("s1 has the same groups and fewer candidates")
     report.main(Arguments(results))
     text = (results / "analysis" / "report.html").read_text()
     assert text.count("<img") >= 10
