@@ -63,6 +63,10 @@ class RankingConfig:
     recalibration_images: int = 400
     """Training images (augmented once, the same for all) for re-estimating BatchNorm statistics."""
 
+    def __post_init__(self) -> None:
+        if self.architectures != "all" and self.architectures < 1:
+            raise UserError(f"a ranking needs at least one architecture, got {self.architectures}")
+
     def describe(self, split: str) -> str:
         """Return the protocol as the text that records carry."""
         images = f" recalib_images={self.recalibration_images}" if self.bn == "recalib" else ""
@@ -81,6 +85,10 @@ class EigenvalueConfig:
     """Images per batch; the Hessian is the mean over batches, weighted by their size."""
     bn: Literal["train", "eval"] = "train"
     """BatchNorm: the batch's statistics, as while the alphas train, or the running ones."""
+
+    def __post_init__(self) -> None:
+        if min(self.every, self.images, self.batch_size) < 1:
+            raise UserError(f"eigenvalues need every, images and batch_size of at least 1, got {self}")
 
     def due(self, epoch: int, last: int) -> bool:
         """Return whether to measure after ``epoch`` of ``last``."""
