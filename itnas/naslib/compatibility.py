@@ -88,7 +88,9 @@ def make_importable() -> list[str]:
 
 def missing_package(error: ModuleNotFoundError) -> NASLibMissing:
     """Return the sentence for a package that NASLib imports and that is not installed."""
-    return NASLibMissing(f"NASLib imports {error.name}, which is not installed; `pip install 'itnas[naslib]'` brings it")
+    return NASLibMissing(
+        f"NASLib imports {error.name}, which is not installed; `pip install 'itnas[naslib]'` brings it"
+    )
 
 
 def declare_torchvision_operators() -> bool:
@@ -105,7 +107,7 @@ def declare_torchvision_operators() -> bool:
     if importlib.util.find_spec("torchvision") is None:
         raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
     try:
-        import torchvision  # noqa: F401
+        import torchvision
 
         return False
     except RuntimeError as error:
@@ -116,7 +118,7 @@ def declare_torchvision_operators() -> bool:
     for operator in ("torchvision::nms", "torchvision::qnms"):
         if operator not in torch._C._dispatch_get_all_op_names():
             torch.library.define(operator, schema)
-    import torchvision  # noqa: F401
+    importlib.import_module("torchvision")
 
     return True
 
@@ -180,7 +182,7 @@ def repair_parameter_count() -> bool:
     except TypeError:
         pass
 
-    def count_parameters_in_MB(model: Any) -> float:  # noqa: ANN401, N802 - the name is NASLib's
+    def count_parameters_in_MB(model: Any) -> float:  # noqa: ANN401 - the name is NASLib's
         return sum(p.numel() for name, p in model.named_parameters() if "auxiliary" not in name) / 1e6
 
     _replace(utils.count_parameters_in_MB, count_parameters_in_MB)

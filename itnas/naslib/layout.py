@@ -1,7 +1,7 @@
 """Which edges of a NASLib graph are searched, and how they correspond to the choices of one of our spaces.
 
-A NASLib graph nests: cells are graphs on nodes or edges of a macro graph, many copies of a few types told apart by name. An edge
-that is searched holds a list of primitives. Nothing here needs NASLib; it reads the graph's public attributes.
+A NASLib graph nests: cells are graphs on nodes or edges of a macro graph, many copies of a few types told apart by name. An
+edge that is searched holds a list of primitives. Nothing here needs NASLib; it reads the graph's public attributes.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ class GraphSpace(SearchSpace):
 
     def operations(self, genotype: str) -> list[str]:
         """Return the operations in the order of the choices."""
-        found = dict(token.rpartition("=")[::2] for token in genotype.split())
+        tokens = [token.rpartition("=") for token in genotype.split()]
+        found = {edge: operation for edge, _, operation in tokens}
         wanted = [f"{group}:{choice.name}" for group, choices in self.groups.items() for choice in choices]
         if set(found) != set(wanted):
             raise UserError(f"{genotype!r} is no genotype of this graph; it has the edges {', '.join(wanted)}")
@@ -108,7 +109,8 @@ class GraphSpace(SearchSpace):
         """Return the operation of every edge."""
         names = iter(self.operations(genotype))
         return {
-            group: [(choice.candidates.index(next(names)),) for choice in choices] for group, choices in self.groups.items()
+            group: [(choice.candidates.index(next(names)),) for choice in choices]
+            for group, choices in self.groups.items()
         }
 
 

@@ -62,12 +62,12 @@ class GraphSupernet(Supernet):
             self.order[edge.group, edge.choice] = edge.order
         graph.parse()
         self.stages = nn.ModuleList([graph])
-        self.__dict__["cells"] = [GraphCell(mixed) for mixed in by_cell.values()]  # their modules are the graph's
+        self.cells = [GraphCell(mixed) for mixed in by_cell.values()]  # a plain list: their modules are the graph's
 
     @property
     def supercells(self) -> list[GraphCell]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The searched cells, in the order data flow."""
-        return self.__dict__["cells"]
+        return self.cells
 
     def begin(self, images: Tensor) -> Tensor:
         """Return the images, which the graph reads."""

@@ -39,4 +39,6 @@ def randomize_labels(dataset: Any, generator: torch.Generator) -> None:  # noqa:
             drawn = torch.randint(n_classes, (len(labels),), generator=generator)
             setattr(dataset, name, drawn.tolist() if isinstance(labels, list) else drawn.to(torch.as_tensor(labels)))
             return
-    raise UserError(f"{type(dataset).__name__} keeps its labels neither in `targets` nor in `labels`: cannot randomize them")
+    raise UserError(
+        f"{type(dataset).__name__} keeps its labels neither in `targets` nor in `labels`: cannot randomize them"
+    )

