@@ -20,6 +20,7 @@ from itnas.errors import UserError
 from itnas.naslib.batches import Batches
 from itnas.naslib.configure import configure
 from itnas.naslib.discretize import forget_outputs, keep_largest, unparsed
+from itnas.naslib.edges import MixedEdge
 from itnas.naslib.genotypes import TableQuery
 from itnas.naslib.layout import read_layout
 from itnas.naslib.supernet import GraphSupernet, SavedScores
@@ -283,8 +284,10 @@ class GraphOptimizer(MetaOptimizer):
         tensors = {group: torch.as_tensor(values) for group, values in scores.items()}
 
         def write(edge: Any) -> None:  # noqa: ANN401 - NASLib's edge
-            site = edge.data.op.mixing.site
-            edge.data.set("alpha", self._in_their_order(tensors[site.group], site.group, site.choices[0]), shared=True)
+            if isinstance(edge.data.op, MixedEdge):
+                site = edge.data.op.mixing.site
+                alpha = self._in_their_order(tensors[site.group], site.group, site.choices[0])
+                edge.data.set("alpha", alpha, shared=True)
 
         graph.update_edges(write, scope=self.scope, private_edge_data=False)
 

@@ -107,8 +107,7 @@ def declare_torchvision_operators() -> bool:
     if importlib.util.find_spec("torchvision") is None:
         raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
     try:
-        import torchvision
-
+        importlib.import_module("torchvision")
         return False
     except RuntimeError as error:
         if "torchvision::" not in str(error):
@@ -119,7 +118,6 @@ def declare_torchvision_operators() -> bool:
         if operator not in torch._C._dispatch_get_all_op_names():
             torch.library.define(operator, schema)
     importlib.import_module("torchvision")
-
     return True
 
 
