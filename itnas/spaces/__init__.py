@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itnas.errors import UserError
 from itnas.spaces.base import Choice, SearchSpace
+from itnas.spaces.darts import DARTS_SPACES
 from itnas.spaces.nasbench201 import NASBench201
 
-SPACES: dict[str, type[SearchSpace]] = {NASBench201.name: NASBench201}
+SPACES: dict[str, type[SearchSpace]] = {space.name: space for space in (NASBench201, *DARTS_SPACES)}
 """Space classes by the name used on command lines and in records."""
 
 
