@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from itnas.errors import UserError
 
@@ -113,7 +114,7 @@ def _concat(kind: str, node: ast.expr, text: str) -> tuple[int, ...] | range:
     )
 
 
-def _literal(node: ast.expr) -> object:
+def _literal(node: ast.expr) -> Any:  # noqa: ANN401
     """Return a literal's value, or None where the expression is none."""
     try:
         return ast.literal_eval(node)
