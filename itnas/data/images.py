@@ -26,6 +26,8 @@ INFOS = {
     for info in (
         DatasetInfo("digits", 10, 1),
         DatasetInfo("cifar10", 10, 3),
+        DatasetInfo("cifar100", 100, 3),
+        DatasetInfo("svhn", 10, 3),
     )
 }
 """The data sets by name."""
@@ -149,3 +151,9 @@ def crop_and_flip(images: Tensor, padding: int, generator: torch.Generator) -> T
     top, left = torch.randint(2 * padding + 1, (2, n), generator=generator)
     flip = torch.rand(n, generator=generator) < 0.5
     return place(F.pad(images, [padding] * 4), top, left, height, width, flip)
+
+
+def standardise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return ``(x / 255 - mean) / std`` per channel for pixels ``uint8 [B, C, H, W]``."""
+    centre, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (mean, std))
+    return (images.float() / 255 - centre) / scale
