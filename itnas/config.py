@@ -64,6 +64,37 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class CellEvaluationConfig(EvaluationConfig):
+    """Protocol of the stand-alone training of a DARTS-like genotype; the defaults are the published 20 cells, 36 channels.
+
+    DARTS, DARTS-PT and AGNAS on CIFAR-10: 600 epochs, batch 96, cutout 16, auxiliary weight 0.4, drop-path to 0.2. The accuracy
+    is the last epoch's, never the best one's.
+    """
+
+    kind: Literal["auto", "table", "trained"] = "trained"
+    """There is no table of these spaces: always `trained`."""
+    epochs: int = 600
+    """Epochs of stand-alone training."""
+    batch_size: int = 96
+    """Batch size of stand-alone training."""
+    weights: SGDConfig = field(default_factory=lambda: SGDConfig(lr=0.025, lr_min=0.0))
+    """Optimizer of stand-alone training."""
+    cells: int = 20
+    """Cells of the network; reductions stand at a third and at two thirds."""
+    channels: int = 36
+    """Channels C of the first cell; the stem has 3C."""
+    images: Literal["train+valid", "train"] = "train+valid"
+    """Images trained on: all official training images as published, or the search's training half alone, which leaves the
+    other half to report a validation accuracy."""
+    cutout: int = 16
+    """Side of the square that cutout zeroes; 0 for none."""
+    auxiliary_weight: float = 0.4
+    """Weight of the auxiliary classifier's loss; 0 builds none."""
+    drop_path: float = 0.2
+    """Probability of dropping an operation's output; grows linearly from 0, reached in the (never trained) epoch `epochs`."""
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """One search: space, method, data, seed and every setting a result depends on."""
 
