@@ -13,12 +13,13 @@ from typing import Any, Literal
 from itnas.data.load import DataConfig
 from itnas.errors import UserError
 from itnas.nn.networks import NetworkConfig
+from itnas.nn.oneshot1 import OneShot1NetworkConfig
 from itnas.optimizers import MethodConfig, check_method, default_config
 from itnas.optimizers.base import SGDConfig
 from itnas.optimizers.darts import DARTSConfig
 from itnas.optimizers.darts_pt import DARTSPTConfig
 from itnas.optimizers.rlnas import RLNASConfig
-from itnas.spaces import get_space
+from itnas.spaces import NASBench1Shot1, get_space
 
 PRESETS = ("digits", "cifar10-small", "paper")
 """Names of the presets."""
@@ -148,6 +149,8 @@ def make_config(space: str, method: str, preset: str, seed: int, *, smoke: bool 
     if preset not in PRESETS:
         raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
     config = {"digits": _digits, "cifar10-small": _cifar10_small, "paper": _paper}[preset](space, method, seed)
+    if isinstance(get_space(space), NASBench1Shot1):
+        config = _oneshot1(config)
     if method == "random":
         config = replace(config, epochs=0)
     return _smoke(config) if smoke else config
@@ -168,6 +171,24 @@ def _short_selection(config: MethodConfig) -> MethodConfig:
     return config
 
 
+def _network(space: str, channels: int | None = None, cells: int | None = None) -> NetworkConfig:
+    """Return the published network of a space, or one of another size."""
+    network = OneShot1NetworkConfig() if isinstance(get_space(space), NASBench1Shot1) else NetworkConfig()
+    changes = {"channels": channels, "cells_per_stage": cells}
+    return replace(network, **{key: value for key, value in changes.items() if value is not None})
+
+
+def _oneshot1(config: SearchConfig) -> SearchConfig:
+    """Return ``config`` as NAS-Bench-1Shot1 has it: affine BatchNorm, its batch size, and RLNAS's evolution in space 3."""
+    optimizer = replace(config.optimizer, affine=True)
+    if isinstance(optimizer, RLNASConfig) and config.space.endswith("-3"):
+        optimizer = replace(optimizer, search="evolution")
+    config = replace(config, optimizer=optimizer)
+    if config.preset == "paper":  # 50 epochs: the released default
+        config = replace(config, batch_size=96, epochs=250 if config.method == "rlnas" else 50)
+    return config
+
+
 def _digits(space: str, method: str, seed: int) -> SearchConfig:
     return SearchConfig(
         space=space,
@@ -177,7 +198,7 @@ def _digits(space: str, method: str, seed: int) -> SearchConfig:
         epochs=20,
         batch_size=32,
         optimizer=_short_selection(_tuned(default_config(method), lr=0.1, alpha_lr=3e-3)),
-        network=NetworkConfig(channels=8, cells_per_stage=1),
+        network=_network(space, channels=8, cells=1),
         data=DataConfig(),
         discretization=DiscretizationConfig(max_images=400, recalibration_images=100),
         evaluation=EvaluationConfig(seeds=(0, 1), epochs=10),
@@ -194,7 +215,7 @@ def _cifar10_small(space: str, method: str, seed: int) -> SearchConfig:
         epochs=25,
         batch_size=64,
         optimizer=_tuned(default_config(method), lr=0.1, alpha_lr=3e-3),
-        network=NetworkConfig(channels=8, cells_per_stage=1),
+        network=_network(space, channels=8, cells=1),
         data=DataConfig("cifar10", "benchmark", 16, 10_000),
         discretization=DiscretizationConfig(max_images=2_000, recalibration_images=500),
         score_images=1_000,
@@ -214,7 +235,7 @@ def _paper(space: str, method: str, seed: int) -> SearchConfig:
         epochs=epochs,
         batch_size=64,
         optimizer=optimizer,
-        network=NetworkConfig(channels=16, cells_per_stage=5),
+        network=_network(space),
         data=DataConfig("cifar10", "benchmark" if method in ("random", "rlnas") else "halves", 32),
         discretization=DiscretizationConfig(recalibration_images=5_000),
         evaluation=EvaluationConfig(epochs=200, batch_size=256, weights=SGDConfig(0.1, 0.0, 0.9, True, 5e-4, None)),
@@ -232,7 +253,7 @@ def _smoke(config: SearchConfig) -> SearchConfig:
         preset=f"{config.preset}-smoke",
         epochs=min(config.epochs, 2),
         optimizer=optimizer,
-        network=NetworkConfig(channels=4, cells_per_stage=1),
+        network=replace(config.network, channels=4, cells_per_stage=1),
         data=data,
         discretization=replace(config.discretization, max_images=200, recalibration_images=100),
         evaluation=replace(config.evaluation, seeds=(0,), epochs=1),

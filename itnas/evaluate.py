@@ -19,8 +19,9 @@ from itnas.benchmarks.nasbench201 import NASBench201Table
 from itnas.config import EvaluationConfig, SearchConfig
 from itnas.data.images import Dataset, Loader
 from itnas.errors import UserError
-from itnas.nn.networks import build_network
+from itnas.nn.build import build_network
 from itnas.optimizers.base import evaluate
+from itnas.spaces import get_space
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def train_network(genotype: str, config: SearchConfig, data: Dataset, seed: int,
     settings = config.evaluation
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    network = build_network(genotype, config.network, data.info.channels, data.info.n_classes)
+    network = build_network(get_space(config.space), genotype, config.network, data.info.channels, data.info.n_classes)
     network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     train, valid, test = (
         Loader(part, data.info, settings.batch_size, generator, device) for part in (data.train, data.valid, data.test)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from itnas.config import DiscretizationConfig
 from itnas.data.images import Loader
-from itnas.nn.supernets import NASBench201Supernet
+from itnas.nn.supernets import Supernet
 from itnas.spaces.base import SearchSpace
 
 _CHUNK = 500
@@ -43,7 +43,7 @@ class _Evaluator:
 
     def __init__(
         self,
-        graph: NASBench201Supernet,
+        graph: Supernet,
         protocol: DiscretizationConfig,
         batches: list[tuple[Tensor, Tensor]],
         recalibration: list[Tensor],
@@ -76,14 +76,14 @@ class _Evaluator:
 
 @torch.no_grad()
 def discretization_accuracy(
-    graph: NASBench201Supernet,
+    graph: Supernet,
     space: SearchSpace,
     data: Loader,
     train: Loader,
     protocol: DiscretizationConfig,
     split: str,
 ) -> list[dict[str, Any]]:
-    """Return one row of the record's table `discretization` per (cell, edge, candidate), and per edge in all cells at once.
+    """Return one row of the record's table `discretization` per (cell, choice, candidate), and per choice in all cells at once.
 
     Args:
         graph: the trained supernet.
@@ -102,9 +102,13 @@ def discretization_accuracy(
             start = 0 if cell is None else graph.module_of(cell)
             evaluator = _Evaluator(graph, protocol, batches, recalibration, layers, start)
             for group, choices in space.groups.items():
-                for edge, choice in enumerate(choices):
+                if cell is not None and group not in graph.groups_of(cell):
+                    continue
+                for place, choice in enumerate(choices):
                     for k, candidate in enumerate(choice.candidates):
-                        with graph.discretized(edge, k, cell, weight=protocol.weight, gate=protocol.gate):
+                        with graph.discretized(
+                            {group: {place: (k,)}}, cell, weight=protocol.weight, gate=protocol.gate
+                        ):
                             accuracy = evaluator.accuracy()
                         rows.append(
                             {

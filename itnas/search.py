@@ -257,7 +257,9 @@ class Run:
         rows: list[dict[str, Any]] = []
         for epoch, kind, scores, cells in self.scores:
             for group, choices in self.space.groups.items():
-                arrays = [(-1, scores[group]), *enumerate(cells.get(group, ()))]
+                arrays = [(-1, scores[group])]
+                if group in cells:
+                    arrays += zip(self.optimizer.graph.cells_of(group), cells[group], strict=True)
                 for cell, array in arrays:
                     rows += [
                         {

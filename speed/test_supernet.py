@@ -71,9 +71,9 @@ def test_bundled_edges_beside_a_loop() -> None:
     torch.set_num_threads(1)
     alphas, loop_alphas = Alphas(6, 5), Alphas(6, 5)
     mixings: dict[str, MixingFactory] = {
-        "softmax alphas": lambda c, s, edges, m, C: SoftmaxMixing(edges, alphas),
-        "channel attention": lambda c, s, edges, m, C: ChannelAttention(edges, m, C),
-        "lite transformer": lambda c, s, edges, m, C: LiteTransformer(edges, m, C, LiteTransformerConfig(), 0),
+        "softmax alphas": lambda site: SoftmaxMixing(site, alphas),
+        "channel attention": ChannelAttention,
+        "lite transformer": lambda site: LiteTransformer(site, LiteTransformerConfig()),
     }
     steps = {name: stepper(NASBench201Supernet(mixing, SIZE, 1, 10)) for name, mixing in mixings.items()}
     loop = stepper(MacroNetwork(lambda cell, stage, channels: LoopCell(channels, loop_alphas), SIZE, 1, 10))

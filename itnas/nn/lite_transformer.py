@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from itnas.nn.mixing import EdgeLinear, WeightedMixing, combine, per_edge, spatial_mean
-from itnas.nn.operations import Candidates
+from itnas.nn.candidates import Candidates
+from itnas.nn.mixing import EdgeLinear, Site, WeightedMixing, spatial_mean
 
 
 @dataclass(frozen=True)
@@ -63,24 +63,18 @@ class LiteTransformerConfig:
 
 
 class LiteTransformer(WeightedMixing):
-    """The lite transformers of the edges of a bundle, computed as batched products over the edges.
+    """The lite transformers of a site's choices, computed as batched products over them.
 
     Shapes: E edges, m tokens of operations plus the IT at position 0, T = m + 1.
     """
 
-    def __init__(
-        self,
-        edges: Sequence[int],
-        n_candidates: int,
-        channels: int,
-        config: LiteTransformerConfig,
-        none_index: int | None,
-    ) -> None:
-        super().__init__(edges)
+    def __init__(self, site: Site, config: LiteTransformerConfig) -> None:
+        super().__init__(site)
         self.config = config
         self.uniform_share = 0.0
-        self.tokens = [k for k in range(n_candidates) if config.none_token or k != none_index]
-        E, m, d = len(self.edges), len(self.tokens), config.width or channels
+        self.tokens = [k for k in range(site.n_candidates) if config.none_token or k != site.none]
+        E, m, channels = len(site.choices), len(self.tokens), site.channels
+        d = config.width or channels
         if d % config.heads:
             raise ValueError(f"token width {d} is not a multiple of {config.heads} heads")
         per_channel = {"gap": 1, "gap_std": 2, "grid": config.grid_size**2}[config.descriptor]
@@ -97,13 +91,20 @@ class LiteTransformer(WeightedMixing):
         n_out = {"it_row": 0, "it_gate": m * channels}.get(config.mix, channels)
         self.head = EdgeLinear(E, d, n_out, bias=False) if n_out else None
 
+    def sharing_at(self, site: Site) -> LiteTransformer:
+        """Return a mixing at another site of the same shape that has this one's parameters."""
+        twin = LiteTransformer(site, self.config)
+        for name in ("embed", "indicator", "op_vectors", "layers", "head"):
+            setattr(twin, name, getattr(self, name))
+        return twin
+
     def describe(self, outputs: Sequence[Tensor | None], candidates: Candidates) -> Tensor:
         """Return the token descriptors ``[B, E, m, D]`` of the candidates' outputs."""
         kept = [outputs[k] for k in self.tokens]
         if self.config.descriptor == "gap":
-            return spatial_mean(kept, candidates)
+            return spatial_mean(kept, candidates, self.tokens)
         describe = _mean_and_std if self.config.descriptor == "gap_std" else self._grid
-        return per_edge([None if y is None else describe(y) for y in kept], candidates).flatten(3)
+        return candidates.per_edge([None if y is None else describe(y) for y in kept], self.tokens).flatten(3)
 
     def _grid(self, y: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(y, self.config.grid_size).flatten(2)
@@ -149,7 +150,7 @@ class LiteTransformer(WeightedMixing):
             if self.kept_weight == "one":  # the edge is its operation alone: the module is pruned with the rest
                 free = [edge not in self.kept for edge in range(candidates.n_edges)]
                 term = term * term.new_tensor(free)[:, None, None, None, None]
-        edges = [y + extra for y, extra in zip(combine(outputs, weights, candidates), term, strict=True)]
+        edges = [y + extra for y, extra in zip(candidates.combine(outputs, weights), term, strict=True)]
         return edges, self._importance(attention, logits, candidates.n_candidates)
 
     def weigh(self, outputs: list[Tensor | None], candidates: Candidates) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
-"""How an edge combines its candidate operations: softmax alphas, AGNAS's channel attention, a single path.
+"""How a choice combines its candidates: softmax alphas, AGNAS's channel attention, a single path.
 
-Every mixing serves all edges that leave one node of a cell (a *bundle*), with its own parameters per edge, and returns the
-edges' outputs and the importance of each candidate. IT-NAS's lite transformer stands in ``lite_transformer.py``.
+A mixing serves one choice or several computed together (all edges that leave one node of a cell, a *bundle*), with its own
+parameters per choice, and returns their outputs and the importance of each candidate. Candidates are operations on an
+edge, or the feature maps a node may read. IT-NAS's lite transformer stands in ``lite_transformer.py``.
 """
 
 from __future__ import annotations
@@ -9,31 +10,53 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from itnas.nn.operations import Candidates
+from itnas.nn.candidates import Candidates
 
-MixingFactory = Callable[[int, int, tuple[int, ...], int, int], "Mixing"]
-"""``factory(cell, stage, edges, n_candidates, channels)`` makes the mixing of one bundle; ``edges`` are choice indices."""
+
+@dataclass(frozen=True)
+class Site:
+    """Where in a supernet a mixing stands."""
+
+    group: str
+    """Group of choices of the space."""
+    choices: tuple[int, ...]
+    """The choices it serves, as indices into the group."""
+    cell: int
+    """Searched cell, from 0."""
+    stage: int
+    """Stage of the network, from 0."""
+    n_candidates: int
+    """Candidates m of each choice."""
+    channels: int
+    """Channels C of a choice's output."""
+    none: int | None = None
+    """Which candidate is the operation `none`, if there is one."""
+
+
+MixingFactory = Callable[[Site], "Mixing"]
+"""Makes the mixing that stands at a site."""
 
 
 class Mixing(nn.Module, ABC):
-    """Combines the candidate operations of the edges of one bundle.
+    """Combines the candidates of the choices of one site.
 
     Attributes:
-        edges: indices of the bundle's edges among the choices of the cell.
-        kept: ``{local edge: candidate}`` of edges that are discretized for a measurement; empty while searching.
-        kept_weight: ``one`` gives a kept candidate the factor 1, ``keep`` leaves it its own weight or gate.
-        kept_gate: ``full`` computes gates from all candidates, ``masked`` from the kept one with the others zeroed.
+        site: where it stands.
+        kept: ``{edge of the site: candidates}`` of edges that are discretized for a measurement; empty while searching.
+        kept_weight: ``one`` gives kept candidates the factor 1, ``keep`` leaves them their own weight or gate.
+        kept_gate: ``full`` computes gates from all candidates, ``masked`` from the kept ones with the others zeroed.
     """
 
-    def __init__(self, edges: Sequence[int]) -> None:
+    def __init__(self, site: Site) -> None:
         super().__init__()
-        self.edges = tuple(edges)
-        self.kept: dict[int, int] = {}
+        self.site = site
+        self.kept: dict[int, tuple[int, ...]] = {}
         self.kept_weight: Literal["one", "keep"] = "one"
         self.kept_gate: Literal["full", "masked"] = "full"
 
@@ -57,19 +80,19 @@ class WeightedMixing(Mixing):
         weights, importance = self.weigh(outputs, candidates)
         if self.kept:
             weights = self._discretize(weights)
-        return combine(outputs, weights, candidates), importance.detach()
+        return candidates.combine(outputs, weights), importance.detach()
 
     def _selector(self, like: Tensor, n_candidates: int) -> Tensor:
-        """Return ``[E, m]``: 1 on free edges, one-hot on discretized ones."""
-        selector = like.new_ones(len(self.edges), n_candidates)
-        for edge, candidate in self.kept.items():
+        """Return ``[E, m]``: 1 on free edges, 1 only at the kept candidates of discretized ones."""
+        selector = like.new_ones(len(self.site.choices), n_candidates)
+        for edge, candidates in self.kept.items():
             selector[edge] = 0
-            selector[edge, candidate] = 1
+            selector[edge, list(candidates)] = 1
         return selector
 
     def _mask(self, outputs: list[Tensor | None], candidates: Candidates) -> list[Tensor | None]:
         selector = self._selector(candidates.x, candidates.n_candidates)
-        wide = [None if y is None else widen(y, candidates) for y in outputs]
+        wide = [None if y is None else candidates.widen(y, k) for k, y in enumerate(outputs)]
         channels = selector.repeat_interleave(candidates.channels, dim=0)
         return [None if y is None else y * channels[:, k, None, None] for k, y in enumerate(wide)]
 
@@ -77,45 +100,14 @@ class WeightedMixing(Mixing):
         selector = self._selector(weights, weights.shape[2])[None, :, :, None]
         if self.kept_weight == "keep":
             return weights * selector
-        frozen = torch.zeros(len(self.edges), dtype=torch.bool, device=weights.device)
+        frozen = torch.zeros(len(self.site.choices), dtype=torch.bool, device=weights.device)
         frozen[list(self.kept)] = True
         return torch.where(frozen[None, :, None, None], selector, weights)
 
 
-def widen(output: Tensor, candidates: Candidates) -> Tensor:
-    """Return a candidate's output as ``[B, E*C, H, W]``, repeating what all edges share."""
-    repeats = candidates.n_edges * candidates.channels // output.shape[1]
-    return output if repeats == 1 else torch.cat([output] * repeats, dim=1)
-
-
-def combine(outputs: Sequence[Tensor | None], weights: Tensor, candidates: Candidates) -> list[Tensor]:
-    """Return ``sum_k w_k F_k`` ``[B, C, H, W]`` of each edge for weights ``[B or 1, E, m, C or 1]``; None counts as zeros."""
-    total: Tensor | None = None
-    per_channel = weights.transpose(1, 2).expand(-1, -1, -1, candidates.channels).flatten(2)[..., None, None]
-    for k, output in enumerate(outputs):
-        if output is not None:
-            wide = widen(output, candidates)
-            total = per_channel[:, k] * wide if total is None else torch.addcmul(total, per_channel[:, k], wide)
-    if total is None:
-        raise ValueError("every candidate operation of the bundle is `none`")
-    return list(total.split(candidates.channels, dim=1))
-
-
-def per_edge(parts: Sequence[Tensor | None], candidates: Candidates) -> Tensor:
-    """Stack statistics ``[B, (E or 1)*C, *D]`` of the candidates' outputs to ``[B, E, m, C, *D]``, zeros where None."""
-    shape = (candidates.n_edges, candidates.channels)
-    some = next(part for part in parts if part is not None)
-    zeros = some.new_zeros(some.shape[0], *shape, *some.shape[2:])
-
-    def spread(part: Tensor) -> Tensor:
-        return part.unflatten(1, (-1, candidates.channels)).expand(zeros.shape)
-
-    return torch.stack([zeros if part is None else spread(part) for part in parts], dim=2)
-
-
-def spatial_mean(outputs: Sequence[Tensor | None], candidates: Candidates) -> Tensor:
-    """Return the global average pool ``[B, E, m, C]`` of the candidates' outputs; zeros for ``none``."""
-    return per_edge([None if y is None else y.mean((2, 3)) for y in outputs], candidates)
+def spatial_mean(outputs: Sequence[Tensor | None], candidates: Candidates, which: Sequence[int]) -> Tensor:
+    """Return the global average pool ``[B, E, len(which), C]`` of the outputs of candidates ``which``; zeros for `none`."""
+    return candidates.per_edge([None if y is None else y.mean((2, 3)) for y in outputs], which)
 
 
 class EdgeLinear(nn.Module):
@@ -139,28 +131,39 @@ class Alphas(nn.Module):
 
     Attributes:
         logits: parameter ``[choice, candidate]``, initialised to 1e-3 N(0, 1).
-        fixed: one-hot rows of the choices that are decided; all-zero rows are free.
+        decided: ``[choice]``, true where a choice is decided.
+        fixed: the weights ``[choice, candidate]`` of decided choices: one-hot, several ones (several parents), or zeros
+            (the edge is removed).
+        masked: (choice, candidate) pairs whose weight is 0 for a measurement; candidate None masks the whole choice.
     """
 
     fixed: Tensor
+    decided: Tensor
 
     def __init__(self, n_choices: int, n_candidates: int) -> None:
         super().__init__()
         self.logits = nn.Parameter(1e-3 * torch.randn(n_choices, n_candidates))
         self.register_buffer("fixed", torch.zeros(n_choices, n_candidates))
-        self.masked: tuple[int, int] | None = None
+        self.register_buffer("decided", torch.zeros(n_choices, dtype=torch.bool))
+        self.masked: set[tuple[int, int | None]] = set()
+
+    def decide(self, choice: int, candidates: Sequence[int]) -> None:
+        """Fix a choice to the sum of ``candidates``; it gets no gradient any more."""
+        self.decided[choice] = True
+        self.fixed[choice] = 0
+        self.fixed[choice, list(candidates)] = 1
 
     def weights(self) -> Tensor:
         """Return the mixing weights ``[choice, candidate]``.
 
-        The softmax of the logits; a decided row is its one-hot and gets no gradient; the weight of the ``masked``
-        candidate is 0 and the others are *not* renormalised (DARTS-PT algorithm 1 as released).
+        The softmax of the logits, a decided row as fixed; the weight of a masked candidate is 0 and the others are *not*
+        renormalised (DARTS-PT algorithm 1 as released).
         """
-        decided = self.fixed.sum(1, keepdim=True) > 0
-        weights = torch.where(decided, self.fixed, self.logits.softmax(dim=1))
-        if self.masked is not None:
+        weights = torch.where(self.decided[:, None], self.fixed, self.logits.softmax(dim=1))
+        if self.masked:
             mask = torch.ones_like(weights)
-            mask[self.masked] = 0
+            for choice, candidate in self.masked:
+                mask[choice, slice(None) if candidate is None else candidate] = 0
             weights = weights * mask
         return weights
 
@@ -168,13 +171,13 @@ class Alphas(nn.Module):
 class SoftmaxMixing(WeightedMixing):
     """DARTS's mixed edge: ``y = sum_k softmax(alpha)_k F_k`` (DARTS eq. 2); the alphas are shared by all cells."""
 
-    def __init__(self, edges: Sequence[int], alphas: Alphas) -> None:
-        super().__init__(edges)
+    def __init__(self, site: Site, alphas: Alphas) -> None:
+        super().__init__(site)
         self.alphas = alphas
 
     def weigh(self, outputs: list[Tensor | None], candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Return the edges' rows of the softmax as weights and as importance."""
-        weights = self.alphas.weights()[list(self.edges)]
+        weights = self.alphas.weights()[list(self.site.choices)]
         return weights[None, :, :, None], weights[None]
 
 
@@ -187,18 +190,16 @@ class ChannelAttention(WeightedMixing):
 
     def __init__(
         self,
-        edges: Sequence[int],
-        n_candidates: int,
-        channels: int,
+        site: Site,
         *,
         reduction: int | Literal["num_ops"] = 8,
         channel_sum: bool = False,
     ) -> None:
-        super().__init__(edges)
-        width = n_candidates * channels
-        hidden = max(1, width // (n_candidates if reduction == "num_ops" else reduction))
-        self.squeeze = EdgeLinear(len(self.edges), width, hidden, bias=False)
-        self.excite = EdgeLinear(len(self.edges), hidden, width, bias=False)
+        super().__init__(site)
+        n_edges, width = len(site.choices), site.n_candidates * site.channels
+        hidden = max(1, width // (site.n_candidates if reduction == "num_ops" else reduction))
+        self.squeeze = EdgeLinear(n_edges, width, hidden, bias=False)
+        self.excite = EdgeLinear(n_edges, hidden, width, bias=False)
         self.channel_sum = channel_sum
 
     def gates(self, descriptors: Tensor) -> Tensor:
@@ -209,19 +210,22 @@ class ChannelAttention(WeightedMixing):
 
     def weigh(self, outputs: list[Tensor | None], candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Return the gates as weights and their mean (or sum) over channels as importance."""
-        gates = self.gates(spatial_mean(outputs, candidates))
+        gates = self.gates(spatial_mean(outputs, candidates, range(candidates.n_candidates)))
         return gates, gates.detach().sum(-1) if self.channel_sum else gates.detach().mean(-1)
 
 
 class SinglePath(Mixing):
-    """One operation per edge (SPOS, RLNAS); ``path`` holds the candidate of every edge of the bundle."""
+    """One path through the supernet (SPOS, RLNAS).
 
-    def __init__(self, edges: Sequence[int]) -> None:
-        super().__init__(edges)
-        self.path: list[int] = [0] * len(self.edges)
+    Attributes:
+        path: the candidates of every edge of the site: one operation, several parents, or none where the edge is absent.
+    """
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.path: list[tuple[int, ...]] = [(0,)] * len(site.choices)
 
     def forward(self, candidates: Candidates) -> tuple[list[Tensor], None]:
-        """Compute the path's operations and nothing else; a path has no importance."""
+        """Compute the path's candidates and nothing else; a path has no importance."""
         chosen = {**dict(enumerate(self.path)), **self.kept}
-        outputs = [candidates.one(edge, chosen[edge]) for edge in range(candidates.n_edges)]
-        return [torch.zeros_like(candidates.x) if y is None else y for y in outputs], None
+        return [candidates.total(edge, chosen[edge]) for edge in range(candidates.n_edges)], None

@@ -1,9 +1,11 @@
-"""The macro network of NAS-Bench-201 and the stand-alone network of one cell."""
+"""Staged networks, the macro network of NAS-Bench-201, and its stand-alone network of one cell."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from itnas.spaces.nasbench201 import EDGES, NASBench201
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Size of a supernet or stand-alone network."""
+    """Size of a supernet or stand-alone network of three stages (NAS-Bench-201)."""
 
     channels: int = 16
     """Channels C of the first stage; stages two and three have 2C and 4C."""
@@ -22,7 +24,42 @@ class NetworkConfig:
     """Cells N in each of the three stages."""
 
 
-class MacroNetwork(nn.Module):
+class Network(nn.Module, ABC):
+    """A chain of modules between a stem and a head; what travels between modules is a *state*.
+
+    A state is a tensor, or a tuple of tensors where modules read more than the last output (the DARTS space).
+    """
+
+    stages: nn.ModuleList
+    """Modules that map a state to the next."""
+
+    @abstractmethod
+    def begin(self, images: Tensor) -> Any:  # noqa: ANN401 - a state
+        """Map images ``[B, in_channels, H, W]`` to the state that the first module reads."""
+
+    @abstractmethod
+    def head(self, state: Any) -> Tensor:  # noqa: ANN401
+        """Map the last state to logits ``[B, n_classes]``."""
+
+    def prefix(self, images: Tensor, stop: int) -> Any:  # noqa: ANN401
+        """Map images to the state that module ``stop`` reads."""
+        state = self.begin(images)
+        for module in self.stages[:stop]:
+            state = module(state)
+        return state
+
+    def suffix(self, state: Any, start: int) -> Tensor:  # noqa: ANN401
+        """Map the state that module ``start`` reads to logits ``[B, n_classes]``."""
+        for module in self.stages[start:]:
+            state = module(state)
+        return self.head(state)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images ``[B, in_channels, H, W]`` to logits ``[B, n_classes]``."""
+        return self.suffix(self.begin(x), 0)
+
+
+class MacroNetwork(Network):
     """NAS-Bench-201's skeleton: stem, three stages of N cells with residual reductions between, head.
 
     The stem has no ReLU; the head is BN, ReLU, global average pool, linear. With N = 5: 17 modules, reductions at 5 and 11.
@@ -53,26 +90,13 @@ class MacroNetwork(nn.Module):
         """The searched cells, in order."""
         return [module for module in self.stages if not isinstance(module, ResNetBlock)]
 
-    def prefix(self, x: Tensor, stop: int) -> Tensor:
-        """Map images ``[B, in_channels, H, W]`` to the input of module ``stop``."""
-        x = self.stem(x)
-        for module in self.stages[:stop]:
-            x = module(x)
-        return x
+    def begin(self, images: Tensor) -> Tensor:
+        """Return the stem's output ``[B, C, H, W]``."""
+        return self.stem(images)
 
-    def suffix(self, x: Tensor, start: int) -> Tensor:
-        """Map the input of module ``start`` to logits ``[B, n_classes]``."""
-        for module in self.stages[start:]:
-            x = module(x)
-        return self.head(x)
-
-    def head(self, x: Tensor) -> Tensor:
+    def head(self, state: Tensor) -> Tensor:
         """Map the last stage's output ``[B, 4C, H, W]`` to logits ``[B, n_classes]``."""
-        return self.classifier(self.lastact(x).mean((2, 3)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images ``[B, in_channels, H, W]`` to logits ``[B, n_classes]``."""
-        return self.suffix(self.prefix(x, 0), 0)
+        return self.classifier(self.lastact(state).mean((2, 3)))
 
 
 class Cell(nn.Module):
@@ -91,7 +115,7 @@ class Cell(nn.Module):
         return nodes[-1]
 
 
-def build_network(genotype: str, size: NetworkConfig, in_channels: int, n_classes: int) -> MacroNetwork:
+def build_nasbench201(genotype: str, size: NetworkConfig, in_channels: int, n_classes: int) -> MacroNetwork:
     """Return the stand-alone NAS-Bench-201 network of ``genotype`` (BatchNorm affine and tracked everywhere)."""
     operations = NASBench201().operations(genotype)
     return MacroNetwork(lambda cell, stage, channels: Cell(operations, channels), size, in_channels, n_classes)

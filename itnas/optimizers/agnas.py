@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from itnas.nn.mixing import ChannelAttention, Mixing, MixingFactory
+from itnas.nn.mixing import ChannelAttention, MixingFactory
 from itnas.optimizers.attention import AttentionConfig, AttentionOptimizer
 from itnas.spaces.base import SearchSpace
 
@@ -32,11 +32,5 @@ class AGNAS(AttentionOptimizer):
     config: AGNASConfig
 
     def make_mixing(self, search_space: SearchSpace) -> MixingFactory:
-        """Every edge of every cell has its own module."""
-
-        def make(cell: int, stage: int, edges: tuple[int, ...], n_candidates: int, channels: int) -> Mixing:
-            return ChannelAttention(
-                edges, n_candidates, channels, reduction=self.config.reduction, channel_sum=self.config.channel_sum
-            )
-
-        return make
+        """Every choice of every cell has its own module."""
+        return lambda site: ChannelAttention(site, reduction=self.config.reduction, channel_sum=self.config.channel_sum)

@@ -32,8 +32,8 @@ class AttentionConfig(MethodConfig):
 class Measured(Saved):
     """What the last pass over the validation half measured; a resumed search must not measure it again to know it."""
 
-    importance: np.ndarray | None = None
-    """Importance ``[cell, choice, candidate]``."""
+    importance: dict[str, np.ndarray] | None = None
+    """Importance ``{group: [cell, choice, candidate]}``."""
 
 
 class AttentionOptimizer(Optimizer):
@@ -52,33 +52,35 @@ class AttentionOptimizer(Optimizer):
         """Pass once over the validation half; measure loss, accuracy, and the importance per cell, choice and candidate."""
         buffers = {name: value.clone() for name, value in self.graph.named_buffers()}
         self.graph.train(self.config.importance_bn == "train")
-        total: torch.Tensor | None = None
+        totals: dict[str, torch.Tensor] = {}
         loss, hits, n = torch.zeros((), device=self.device), torch.zeros((), device=self.device), len(valid.images)
         for images, labels in iter(valid) if self.config.importance_transform == "train" else valid.clean():
             logits, importance = self.graph.with_importance(images)
-            assert importance is not None
-            part = importance.double().sum(1)
-            total = part if total is None else total + part
+            for group, values in importance.items():
+                part = values.double().sum(1)
+                totals[group] = totals[group] + part if group in totals else part
             loss += F.cross_entropy(logits, labels, reduction="sum")
             hits += (logits.argmax(1) == labels).sum()
         for name, value in self.graph.named_buffers():
             value.copy_(buffers[name])
-        assert total is not None, "the validation half is empty"
-        self.measured.importance = (total / n).cpu().numpy()
+        self.measured.importance = {group: (total / n).cpu().numpy() for group, total in totals.items()}
         return loss.item() / n, 100 * hits.item() / n
 
     def cell_scores(self) -> dict[str, np.ndarray]:
-        """Return the importance of the last :meth:`validate` per cell, ``[cell, choice, candidate]``."""
+        """Return the importance of the last :meth:`validate` per cell, ``{group: [cell, choice, candidate]}``."""
         if self.measured.importance is None:
             raise RuntimeError("scores are measured by validate(), which was not called yet")
-        return {"edges": self.measured.importance}
+        return dict(self.measured.importance)
 
     def scores(self) -> dict[str, np.ndarray]:
         """Return the importance aggregated over cells as configured."""
-        cells = self.cell_scores()["edges"]
+        return {group: self._aggregate(group, cells) for group, cells in self.cell_scores().items()}
+
+    def _aggregate(self, group: str, cells: np.ndarray) -> np.ndarray:
         if self.config.aggregate == "last_stage":
-            cells = cells[-self.network.cells_per_stage :]
-        return {"edges": cells.sum(0) if self.config.aggregate == "sum" else cells.mean(0)}
+            stages = [self.graph.stage_of(cell) for cell in self.graph.cells_of(group)]
+            cells = cells[np.array(stages) == max(stages)]
+        return cells.sum(0) if self.config.aggregate == "sum" else cells.mean(0)
 
     def get_checkpointables(self) -> dict[str, Any]:
         """Return the base's state and what was measured."""

@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from itnas.data.images import DatasetInfo, Loader, dataset_info
 from itnas.errors import UserError
+from itnas.nn.build import build_supernet
 from itnas.nn.mixing import MixingFactory
 from itnas.nn.networks import NetworkConfig
-from itnas.nn.supernets import NASBench201Supernet
+from itnas.nn.supernets import Supernet
 from itnas.spaces.base import SearchSpace
 
 Batch = tuple[Tensor, Tensor]
@@ -124,7 +125,7 @@ class Optimizer(ABC):
     discretizes: ClassVar[bool] = True
     """Whether the discretization accuracy of the supernet means something."""
 
-    graph: NASBench201Supernet
+    graph: Supernet
     op_optimizer: torch.optim.Optimizer
 
     def __init__(
@@ -146,7 +147,8 @@ class Optimizer(ABC):
         """Build the supernet of ``search_space`` for a data set, and the optimizer of its weights."""
         info = dataset_info(dataset) if isinstance(dataset, str) else dataset
         self.space = search_space
-        self.graph = NASBench201Supernet(
+        self.graph = build_supernet(
+            search_space,
             self.make_mixing(search_space),
             self.network,
             info.channels,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from itnas.nn.mixing import Alphas, Mixing, MixingFactory, SoftmaxMixing
+from itnas.nn.mixing import Alphas, MixingFactory, SoftmaxMixing
 from itnas.nn.networks import NetworkConfig
 from itnas.optimizers.base import AdamConfig, Batch, MethodConfig, Optimizer, StepResult
 from itnas.spaces.base import SearchSpace
@@ -42,19 +42,16 @@ class DARTS(Optimizer):
         super().__init__(config, network, device)
 
     def make_mixing(self, search_space: SearchSpace) -> MixingFactory:
-        """Every cell's edges mix by the same alphas."""
-        choices = search_space.groups["edges"]
-        self.alphas = Alphas(len(choices), len(choices[0].candidates))
-        self.architectural_weights = [self.alphas.logits]
+        """Every cell's choices mix by the same alphas, one parameter per group of choices."""
+        self.alphas = {
+            group: Alphas(len(choices), len(choices[0].candidates)) for group, choices in search_space.groups.items()
+        }
+        self.architectural_weights = [alphas.logits for alphas in self.alphas.values()]
         adam = self.config.alphas
         self.arch_optimizer = torch.optim.Adam(
             self.architectural_weights, adam.lr, (adam.beta1, adam.beta2), weight_decay=adam.weight_decay
         )
-
-        def make(cell: int, stage: int, edges: tuple[int, ...], n_candidates: int, channels: int) -> Mixing:
-            return SoftmaxMixing(edges, self.alphas)
-
-        return make
+        return lambda site: SoftmaxMixing(site, self.alphas[site.group])
 
     def step(self, data_train: Batch, data_val: Batch | None) -> StepResult:
         """One alpha step and one weight step, in the configured order."""
@@ -89,7 +86,7 @@ class DARTS(Optimizer):
 
     def scores(self) -> dict[str, np.ndarray]:
         """Return softmax(alpha)."""
-        return {"edges": self.alphas.weights().detach().double().cpu().numpy()}
+        return {group: alphas.weights().detach().double().cpu().numpy() for group, alphas in self.alphas.items()}
 
     def get_checkpointables(self) -> dict[str, Any]:
         """Return the base's and Adam's state; the alphas are parameters of the supernet."""

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from itnas.nn.lite_transformer import LiteTransformer, LiteTransformerConfig
-from itnas.nn.mixing import Mixing, MixingFactory
+from itnas.nn.mixing import MixingFactory, Site
 from itnas.nn.networks import NetworkConfig
 from itnas.optimizers.attention import AttentionConfig, AttentionOptimizer
 from itnas.optimizers.base import AdamConfig, Batch, StepResult
@@ -53,26 +53,25 @@ class ITNAS(AttentionOptimizer):
         self.reads_valid_batches = config.training == "bilevel"
 
     def make_mixing(self, search_space: SearchSpace) -> MixingFactory:
-        """Every edge has its own module, or shares it with the same edge of the stage's other cells."""
-        candidates = search_space.groups["edges"][0].candidates
-        none_index = candidates.index("none") if "none" in candidates else None
-        shared: dict[tuple[int, tuple[int, ...]], LiteTransformer] = {}
+        """Every choice has its own module, or shares it with the same choice of the stage's other cells."""
+        first: dict[tuple[int, str, tuple[int, ...]], LiteTransformer] = {}
 
-        def make(cell: int, stage: int, edges: tuple[int, ...], n_candidates: int, channels: int) -> Mixing:
-            key = (stage if self.config.sharing == "stage" else cell, edges)
-            if key not in shared:
-                shared[key] = LiteTransformer(edges, n_candidates, channels, self.config.module, none_index)
-            return shared[key]
+        def make(site: Site) -> LiteTransformer:
+            key = (site.stage, site.group, site.choices)
+            if self.config.sharing == "stage" and key in first:
+                return first[key].sharing_at(site)
+            first[key] = LiteTransformer(site, self.config.module)
+            return first[key]
 
         return make
 
     def modules(self) -> list[LiteTransformer]:
-        """Return the supernet's lite transformers, each once."""
+        """Return the supernet's lite transformers."""
         return [module for module in self.graph.modules() if isinstance(module, LiteTransformer)]
 
     def get_op_optimizer(self) -> torch.optim.Optimizer:
         """Return SGD on weights and modules, or on the weights alone when the modules have their own Adam."""
-        module_parameters = [p for module in self.modules() for p in module.parameters()]
+        module_parameters = list(dict.fromkeys(p for module in self.modules() for p in module.parameters()))
         if self.config.training != "sgd":
             adam = self.config.adam
             self.architectural_weights = list(module_parameters)

@@ -6,7 +6,7 @@ Spaces know no method and import no torch, so that an analysis can read a genoty
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +14,9 @@ import numpy as np
 
 Scores = Mapping[str, np.ndarray]
 """One score per candidate: ``{group: array [choice, candidate]}``; the larger, the better."""
+Chosen = Mapping[str, Sequence[tuple[int, ...]]]
+"""An architecture by its choices: ``{group: candidates kept at each choice}``; none of them where an edge is absent, several
+where a node has several parents."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,24 @@ class Choice:
     """What can be chosen there, in the benchmark's own order."""
 
 
+@dataclass(frozen=True)
+class Decision:
+    """A part of an architecture that can be decided by itself: some options of a group are kept, the others dropped."""
+
+    group: str
+    """Group of choices."""
+    options: tuple[tuple[int, int | None], ...]
+    """What may be kept: (choice, candidate), or (choice, None) for everything on an edge."""
+    keep: int = 1
+    """How many of the options are kept."""
+    topology: bool = False
+    """Whether the options are ways of connecting nodes rather than operations."""
+
+
+Phase = tuple[tuple[Decision, ...], ...]
+"""Decisions that can be taken in any order, in queues that advance side by side (normal and reduction cells)."""
+
+
 class SearchSpace(ABC):
     """The choices of one search space and how a cell is derived from a score per candidate.
 
@@ -34,7 +55,7 @@ class SearchSpace(ABC):
 
     name: ClassVar[str]
     groups: ClassVar[Mapping[str, tuple[Choice, ...]]]
-    """Choices with the same candidates, by group name. An array of scores has a row per choice of its group."""
+    """Choices with equally many candidates, by group name. An array of scores has a row per choice of its group."""
     skip_name: ClassVar[str] = "skip_connect"
     """The candidate that counts as a skip connection."""
     derives_none: ClassVar[bool] = True
@@ -67,6 +88,24 @@ class SearchSpace(ABC):
     @abstractmethod
     def operations(self, genotype: str) -> list[str]:
         """Return the chosen operations of ``genotype``, one per choice, in the order of the choices."""
+
+    @abstractmethod
+    def chosen(self, genotype: str) -> Chosen:
+        """Return which candidates of every choice ``genotype`` keeps."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return all decisions, in the order in which a method that decides one after another takes them.
+
+        By default one phase with one queue per group, one operation kept at every choice.
+        """
+        queues = [
+            tuple(
+                Decision(group, tuple((place, k) for k in range(len(choice.candidates))))
+                for place, choice in enumerate(choices)
+            )
+            for group, choices in self.groups.items()
+        ]
+        return (tuple(queues),)
 
     def count(self, genotype: str, operation: str) -> int:
         """Return how often ``operation`` occurs in ``genotype``."""

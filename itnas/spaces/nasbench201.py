@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from itnas.errors import UserError
-from itnas.spaces.base import Choice, Scores, SearchSpace
+from itnas.spaces.base import Choice, Chosen, Scores, SearchSpace
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """Candidate operations in the benchmark's order, which is the column order of every score."""
@@ -48,6 +48,10 @@ class NASBench201(SearchSpace):
     def operations(self, genotype: str) -> list[str]:
         """Return the six operations in edge order."""
         return [OPERATIONS[op] for op in parse(genotype)]
+
+    def chosen(self, genotype: str) -> Chosen:
+        """Return the operation of every edge."""
+        return {"edges": [(op,) for op in parse(genotype)]}
 
 
 def format_ops(ops: Sequence[int] | np.ndarray) -> str:

@@ -9,12 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from itnas.nn.candidates import MapCandidates, SlotCandidates
 from itnas.nn.lite_transformer import LiteTransformer, LiteTransformerConfig
-from itnas.nn.mixing import Alphas, ChannelAttention, EdgeLinear
+from itnas.nn.mixing import Alphas, ChannelAttention, EdgeLinear, SinglePath, Site
 from itnas.nn.operations import EdgeBundle
 from itnas.spaces.nasbench201 import OPERATIONS
 
 C, EDGES, M = 8, (0, 1, 3), 5
+
+
+def site(channels: int = C, choices: tuple[int, ...] = EDGES) -> Site:
+    return Site("edges", choices, 0, 0, M, channels, none=0)
 
 
 def bundle() -> EdgeBundle:
@@ -24,7 +29,7 @@ def bundle() -> EdgeBundle:
 
 def transformer(**options: object) -> LiteTransformer:
     torch.manual_seed(2)
-    return LiteTransformer(EDGES, M, C, replace(LiteTransformerConfig(), **options), none_index=0)  # type: ignore[arg-type]
+    return LiteTransformer(site(), replace(LiteTransformerConfig(), **options))  # type: ignore[arg-type]
 
 
 def descriptors(batch: int = 6, width: int = C) -> Tensor:
@@ -35,18 +40,18 @@ def descriptors(batch: int = 6, width: int = C) -> Tensor:
 
 
 def test_agnas_hidden_width_is_mc_over_8() -> None:
-    module = ChannelAttention(EDGES, M, 16)
+    module = ChannelAttention(site(16))
     assert module.squeeze.weight.shape == (3, 80, 10)
     assert module.excite.weight.shape == (3, 10, 80)
-    assert ChannelAttention(EDGES, M, 16, reduction="num_ops").squeeze.weight.shape == (3, 80, 16)
+    assert ChannelAttention(site(16), reduction="num_ops").squeeze.weight.shape == (3, 80, 16)
 
 
 def test_agnas_gates_are_one_half_where_the_descriptor_is_zero() -> None:
-    assert torch.equal(ChannelAttention(EDGES, M, C).gates(torch.zeros(2, 3, M, C)), torch.full((2, 3, M, C), 0.5))
+    assert torch.equal(ChannelAttention(site()).gates(torch.zeros(2, 3, M, C)), torch.full((2, 3, M, C), 0.5))
 
 
 def test_agnas_gate_of_none_gets_no_gradient() -> None:
-    module = ChannelAttention(EDGES, M, C)
+    module = ChannelAttention(site())
     outputs, _ = module(bundle()(torch.randn(4, C, 6, 6)))
     sum(y.square().sum() for y in outputs).backward()
     gradient = module.excite.weight.grad.unflatten(2, (M, C))  # type: ignore[union-attr]
@@ -55,7 +60,7 @@ def test_agnas_gate_of_none_gets_no_gradient() -> None:
 
 
 def test_agnas_output_and_importance_against_a_naive_edge() -> None:
-    module, ops, x = ChannelAttention(EDGES, M, C), bundle().eval(), torch.randn(4, C, 6, 6)
+    module, ops, x = ChannelAttention(site()), bundle().eval(), torch.randn(4, C, 6, 6)
     outputs, importance = module(ops(x))
     for edge in range(3):
         features = [ops(x).one(edge, k) for k in range(M)]
@@ -65,7 +70,7 @@ def test_agnas_output_and_importance_against_a_naive_edge() -> None:
         expected = sum(f * gates[:, k * C : (k + 1) * C, None, None] for k, f in enumerate(features))
         assert torch.allclose(outputs[edge], expected, atol=1e-5)
         assert torch.allclose(importance[:, edge], gates.unflatten(1, (M, C)).mean(2), atol=1e-6)
-    summed = ChannelAttention(EDGES, M, C, channel_sum=True)
+    summed = ChannelAttention(site(), channel_sum=True)
     summed.load_state_dict(module.state_dict())
     assert torch.allclose(summed(ops(x))[1], C * importance, atol=1e-5)
 
@@ -75,7 +80,7 @@ def test_agnas_output_and_importance_against_a_naive_edge() -> None:
 
 @pytest.mark.parametrize(("width", "per_edge"), [(16, 832), (32, 3_200), (64, 12_544)])
 def test_it_row_has_the_computed_number_of_parameters(width: int, per_edge: int) -> None:
-    module = LiteTransformer((0,), M, width, LiteTransformerConfig(), 0)
+    module = LiteTransformer(site(width, (0,)), LiteTransformerConfig())
     assert sum(p.numel() for p in module.parameters()) == per_edge
 
 
@@ -241,14 +246,67 @@ def test_edge_linear_is_one_linear_map_per_group() -> None:
 def test_alphas_mask_without_renormalising_and_freeze_decided_rows() -> None:
     alphas = Alphas(2, 3)
     free = alphas.weights()
-    alphas.masked = (0, 1)
+    alphas.masked = {(0, 1)}
     masked = alphas.weights()
     assert masked[0, 1] == 0
     assert torch.equal(masked[0, [0, 2]], free[0, [0, 2]])
-    alphas.masked = None
-    alphas.fixed[1, 2] = 1
+    alphas.masked.clear()
+    alphas.decide(1, [2])
     weights = alphas.weights()
     assert weights[1].tolist() == [0, 0, 1]
     (gradient,) = torch.autograd.grad(weights.square().sum(), alphas.logits)
     assert torch.equal(gradient[1], torch.zeros(3))
     assert gradient[0].abs().sum() > 0
+    alphas.decide(0, [0, 2])
+    alphas.decide(1, [])
+    assert alphas.weights().tolist() == [[1, 0, 1], [0, 0, 0]]
+    alphas.masked = {(0, None)}
+    assert alphas.weights()[0].tolist() == [0, 0, 0]
+
+
+# -- candidates that are feature maps --
+
+
+def slots() -> tuple[SlotCandidates, MapCandidates]:
+    """Return an output of three slots of two channels, and the same candidates padded by hand."""
+    torch.manual_seed(4)
+    base, parts = torch.randn(2, 6, 4, 4), [torch.randn(2, 2, 4, 4) for _ in range(3)]
+    padded = [torch.zeros_like(base) for _ in parts]
+    for k, part in enumerate(parts):
+        padded[k][:, 2 * k : 2 * k + 2] = part
+    return SlotCandidates(base, parts), MapCandidates([base, *padded])
+
+
+@pytest.mark.parametrize("kind", [ChannelAttention, "transformer", "transformer-std", "residual"])
+@pytest.mark.parametrize("kept", [{}, {0: (0, 2)}, {0: (3,)}])
+@pytest.mark.parametrize("gate", ["full", "masked"])
+def test_slots_mix_as_their_padded_maps_do(kind: object, kept: dict[int, tuple[int, ...]], gate: str) -> None:
+    at = Site("output", (0,), 0, 0, 4, 6)
+    options = {"transformer": {}, "transformer-std": {"descriptor": "grid"}, "residual": {"mix": "it_residual"}}
+    mixing = (
+        ChannelAttention(at)
+        if kind is ChannelAttention
+        else LiteTransformer(at, LiteTransformerConfig(**options[kind]))  # type: ignore[arg-type, index]
+    )
+    mixing.kept, mixing.kept_weight, mixing.kept_gate = kept, "keep", gate  # type: ignore[assignment]
+    ours, theirs = (mixing(candidates) for candidates in slots())
+    assert torch.allclose(ours[0][0], theirs[0][0], atol=1e-6)
+    assert torch.allclose(ours[1], theirs[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("path", [(), (0,), (2,), (0, 1, 3), (1, 2, 3)])
+def test_a_single_path_sums_the_kept_slots(path: tuple[int, ...]) -> None:
+    mixing = SinglePath(Site("output", (0,), 0, 0, 4, 6))
+    mixing.path = [path]
+    ours, theirs = (mixing(candidates)[0][0] for candidates in slots())
+    expected = sum((slots()[1].outputs[k] for k in path), start=torch.zeros(2, 6, 4, 4))  # type: ignore[misc]
+    assert torch.allclose(ours, theirs)
+    assert torch.allclose(ours, expected)
+
+
+def test_modules_shared_by_a_stage_have_one_set_of_parameters_and_their_own_place() -> None:
+    first = transformer()
+    twin = first.sharing_at(Site("edges", EDGES, 1, 0, M, C, none=0))
+    assert {id(p) for p in twin.parameters()} == {id(p) for p in first.parameters()}
+    twin.kept = {0: (1,)}
+    assert (first.kept, first.site.cell, twin.site.cell) == ({}, 0, 1)

@@ -13,10 +13,9 @@ from itnas.data import digits
 from itnas.data.images import Loader
 from itnas.measure import discretization_accuracy
 from itnas.nn.mixing import Alphas, ChannelAttention, SinglePath, SoftmaxMixing
-from itnas.nn.networks import Cell, MacroNetwork, NetworkConfig, build_network
+from itnas.nn.networks import Cell, MacroNetwork, NetworkConfig, build_nasbench201
 from itnas.nn.operations import EdgeBundle, ReLUConvBN, ResNetBlock, average_pool
-from itnas.nn.supernets import NASBench201Supernet, SuperCell
-from itnas.optimizers.rlnas import set_paths
+from itnas.nn.supernets import BUNDLES, NASBench201SuperCell, NASBench201Supernet
 from itnas.spaces.nasbench201 import EDGES, OPERATIONS, NASBench201, format_ops
 
 SMALL = NetworkConfig(channels=4, cells_per_stage=1)
@@ -24,7 +23,7 @@ SMALL = NetworkConfig(channels=4, cells_per_stage=1)
 
 def darts_supernet(size: NetworkConfig = SMALL, **options: bool) -> tuple[NASBench201Supernet, Alphas]:
     alphas = Alphas(6, 5)
-    net = NASBench201Supernet(lambda c, s, edges, m, C: SoftmaxMixing(edges, alphas), size, 3, 10, **options)
+    net = NASBench201Supernet(lambda site: SoftmaxMixing(site, alphas), size, 3, 10, **options)
     return net, alphas
 
 
@@ -37,13 +36,13 @@ def copy_weights(supernet: NASBench201Supernet, network: MacroNetwork) -> None:
             ours.load_state_dict(theirs.state_dict())
             continue
         assert isinstance(ours, Cell)
-        assert isinstance(theirs, SuperCell)
+        assert isinstance(theirs, NASBench201SuperCell)
         for edge, operation in enumerate(ours.operations):
             if isinstance(operation, ReLUConvBN):
                 name = "nor_conv_1x1" if operation.conv.kernel_size == (1, 1) else "nor_conv_3x3"
-                bundle, place = theirs.bundle_of(edge)
+                bundle = next(i for i, edges in enumerate(BUNDLES) if edge in edges)
                 conv = theirs.bundles[bundle].convs[name]  # pyright: ignore
-                own = conv.edge_slice(place)
+                own = conv.edge_slice(BUNDLES[bundle].index(edge))
                 operation.conv.weight.data.copy_(conv.conv.weight[own])
                 operation.bn.running_mean.copy_(conv.bn.running_mean[own])  # pyright: ignore
                 operation.bn.running_var.copy_(conv.bn.running_var[own])  # pyright: ignore
@@ -85,9 +84,10 @@ def test_one_hot_alphas_reproduce_the_stand_alone_network(training: bool, layout
         ops = rng.integers(0, 5, 6)
         supernet, alphas = darts_supernet()
         randomise_statistics(supernet)
-        network = build_network(format_ops(ops), SMALL, 3, 10)
+        network = build_nasbench201(format_ops(ops), SMALL, 3, 10)
         copy_weights(supernet, network)
-        alphas.fixed[torch.arange(6), torch.as_tensor(ops)] = 1
+        for edge, op in enumerate(ops):
+            alphas.decide(edge, [op])
         x = torch.randn(4, 3, 16, 16).contiguous(memory_format=layout)
         supernet.train(training)
         network.train(training)
@@ -97,16 +97,16 @@ def test_one_hot_alphas_reproduce_the_stand_alone_network(training: bool, layout
 def test_single_path_equals_the_stand_alone_network() -> None:
     torch.manual_seed(0)
     ops = [3, 2, 0, 4, 1, 3]
-    supernet = NASBench201Supernet(lambda c, s, edges, m, C: SinglePath(edges), SMALL, 3, 10).eval()
+    supernet = NASBench201Supernet(SinglePath, SMALL, 3, 10).eval()
     randomise_statistics(supernet)
-    set_paths(supernet, [ops] * 3)
-    network = build_network(format_ops(ops), SMALL, 3, 10).eval()
+    supernet.set_paths([{"edges": [(op,) for op in ops]}] * 3)
+    network = build_nasbench201(format_ops(ops), SMALL, 3, 10).eval()
     copy_weights(supernet, network)
     x = torch.randn(4, 3, 16, 16)
     assert torch.allclose(supernet(x), network(x), atol=1e-5)
 
 
-def naive_mixed_cell(cell: SuperCell, weights: Tensor, x: Tensor) -> Tensor:
+def naive_mixed_cell(cell: NASBench201SuperCell, weights: Tensor, x: Tensor) -> Tensor:
     """Edge by edge, operation by operation, as a paper would write it."""
     nodes = [x, torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)]
     for edge, (target, source) in enumerate(EDGES):
@@ -158,7 +158,7 @@ def loaders() -> tuple[Loader, Loader]:
 @pytest.mark.parametrize(("weight", "gate"), [("one", "full"), ("keep", "full"), ("keep", "masked")])
 def test_discretization_leaves_the_supernet_bit_by_bit_as_it_was(bn: str, weight: str, gate: str) -> None:
     torch.manual_seed(0)
-    net = NASBench201Supernet(lambda c, s, edges, m, C: ChannelAttention(edges, m, C), SMALL, 1, 10)
+    net = NASBench201Supernet(ChannelAttention, SMALL, 1, 10)
     train, valid = loaders()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     momenta = [m.momentum for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -175,14 +175,17 @@ def test_discretized_accuracy_equals_a_direct_evaluation() -> None:
     """The prefix computed once gives the number that a plain pass over the whole supernet gives."""
     torch.manual_seed(0)
     net, _ = darts_supernet()
-    net = NASBench201Supernet(lambda c, s, edges, m, C: ChannelAttention(edges, m, C), SMALL, 1, 10)
+    net = NASBench201Supernet(ChannelAttention, SMALL, 1, 10)
     randomise_statistics(net)
     train, valid = loaders()
     protocol = DiscretizationConfig("eval", "keep", "full", max_images=200)
     rows = discretization_accuracy(net, NASBench201(), valid, train, protocol, "valid")
     images, labels = next(valid.clean(200))
     for cell, edge, k in ((2, 4, 3), (0, 0, 1), (-1, 5, 0), (1, 3, 2)):
-        with net.eval().discretized(edge, k, None if cell < 0 else cell, weight="keep", gate="full"), torch.no_grad():
+        with (
+            net.eval().discretized({"edges": {edge: (k,)}}, None if cell < 0 else cell, weight="keep", gate="full"),
+            torch.no_grad(),
+        ):
             expected = 100 * (net(images).argmax(1) == labels).float().mean().item()
         name = NASBench201.groups["edges"][edge].name
         row = next(r for r in rows if (r["cell"], r["choice"], r["candidate"]) == (cell, name, OPERATIONS[k]))
@@ -191,9 +194,9 @@ def test_discretized_accuracy_equals_a_direct_evaluation() -> None:
 
 def test_weight_one_makes_the_edge_its_operation_alone() -> None:
     torch.manual_seed(0)
-    net = NASBench201Supernet(lambda c, s, edges, m, C: ChannelAttention(edges, m, C), SMALL, 3, 10).eval()
+    net = NASBench201Supernet(ChannelAttention, SMALL, 3, 10).eval()
     cell = net.supercells[0]
     x = torch.randn(2, 4, 6, 6)
-    with net.discretized(0, OPERATIONS.index("skip_connect"), 0):
+    with net.discretized({"edges": {0: (OPERATIONS.index("skip_connect"),)}}, 0):
         outputs, _ = cell.mixings[0](cell.bundles[0](x))
     assert torch.equal(outputs[0], x)

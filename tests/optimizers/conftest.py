@@ -26,14 +26,14 @@ Prepared = tuple[Optimizer, Loader, Loader]
 def prepare(data: Dataset) -> Callable[..., Prepared]:
     """Return a function that sets a method up on 64 training and 40 validation digits."""
 
-    def build(method: str, seed: int = 0) -> Prepared:
-        config = make_config("nasbench201", method, "digits", seed, smoke=True)
+    def build(method: str, seed: int = 0, space: str = "nasbench201") -> Prepared:
+        config = make_config(space, method, "digits", seed, smoke=True)
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         train = Loader(data.train, data.info, 16, generator, "cpu").first(64)
         valid = Loader(data.valid, data.info, 16, generator, "cpu").first(40)
         optimizer = METHODS[method][0](config.optimizer, config.network)
-        optimizer.adapt_search_space(get_space("nasbench201"), "digits")
+        optimizer.adapt_search_space(get_space(space), "digits")
         optimizer.before_training()
         return optimizer, *optimizer.prepare_data(train, valid, generator)
 

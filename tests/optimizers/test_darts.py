@@ -94,7 +94,7 @@ def test_first_order_step_equals_a_plain_implementation(prepare: Callable) -> No
     batch, batch_val = next(iter(train)), valid.sample()
     optimizer.step(batch, batch_val)
 
-    alphas = plain.alphas.logits
+    alphas = plain.alphas["edges"].logits
     weights = [p for p in plain.graph.parameters() if p is not alphas]
     adam = torch.optim.Adam([alphas], 3e-3, (0.5, 0.999), weight_decay=1e-3)
     sgd = torch.optim.SGD(weights, 0.1, 0.9, weight_decay=3e-4)

@@ -19,7 +19,7 @@ class OneUsefulOperation(nn.Module):
 
     def __init__(self, optimizer: DARTSPT, labels: Tensor) -> None:
         super().__init__()
-        self.alphas = optimizer.alphas
+        self.alphas = optimizer.alphas["edges"]
         self.bias = nn.Parameter(torch.zeros(10))
         self.labels = labels
 
@@ -63,55 +63,53 @@ def test_schedule_has_six_decisions_at_0_5_10_15_20_24_and_25_tuning_epochs(
     optimizer, train, valid = prepare("darts-pt")
     optimizer.config = replace(optimizer.config, tune_epochs_between=5)
     decisions, tuned, saved = [], [], []
-    original = optimizer.decide_one
 
-    def decide(data: object) -> None:
+    def decide(decision: object, data: object) -> None:
         decisions.append(optimizer.progress.epoch)
-        optimizer.progress.undecided.pop()
 
-    monkeypatch.setattr(optimizer, "decide_one", decide)
+    monkeypatch.setattr(optimizer, "decide", decide)
     monkeypatch.setattr(optimizer, "train_epoch", lambda *_: tuned.append(optimizer.progress.epoch))
     optimizer.checkpoint = lambda: saved.append(optimizer.progress.epoch)
     optimizer.select(train, valid)
     assert decisions == [0, 5, 10, 15, 20, 24]
     assert tuned == list(range(25))
     assert saved == list(range(1, 26))
-    assert original.__name__ == "decide_one"
 
 
 def test_fine_tuning_uses_a_tenth_of_the_rate_and_keeps_it(prepare: Callable) -> None:
     optimizer, train, valid = prepare("darts-pt")
     optimizer.select(train, valid)
     assert optimizer.op_optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * optimizer.config.weights.lr)
-    assert optimizer.alphas.fixed.sum(1).tolist() == [1] * 6
+    assert optimizer.alphas["edges"].fixed.sum(1).tolist() == [1] * 6
 
 
 def test_measuring_restores_statistics_and_masks_nothing_afterwards(prepare: Callable) -> None:
     optimizer, _, valid = prepare("darts-pt")
-    optimizer.start_selection(6, 5)
-    before = {name: value.clone() for name, value in optimizer.graph.named_buffers() if "fixed" not in name}
-    optimizer.decide_one(valid)
+    optimizer.restore_selection()
+    decided = ("fixed", "decided")
+    before = {n: value.clone() for n, value in optimizer.graph.named_buffers() if not n.endswith(decided)}
+    optimizer.decide_next(optimizer.space.phases(), valid)
     assert all(torch.equal(value, dict(optimizer.graph.named_buffers())[name]) for name, value in before.items())
-    assert optimizer.alphas.masked is None
+    assert not optimizer.alphas["edges"].masked
     assert optimizer.graph.training
-    assert int(optimizer.alphas.fixed.sum()) == 1
+    assert int(optimizer.alphas["edges"].fixed.sum()) == 1
 
 
 def test_all_candidates_of_an_edge_see_the_same_augmented_batches(prepare: Callable) -> None:
     optimizer, _, valid = prepare("darts-pt")
-    optimizer.start_selection(6, 5)
+    optimizer.restore_selection()
     state = optimizer.generator.get_state()
-    with optimizer.measuring():
-        first = optimizer.masked_accuracy((0, 3), valid, state)
-        optimizer.masked_accuracy((0, 1), valid, state)
-        again = optimizer.masked_accuracy((0, 3), valid, state)
+    with optimizer.measuring(optimizer.alphas["edges"]):
+        first = optimizer.masked_accuracy(valid, state, (0, 3))
+        optimizer.masked_accuracy(valid, state, (0, 1))
+        again = optimizer.masked_accuracy(valid, state, (0, 3))
     assert first == again
 
 
 def test_fixed_alphas_never_move(prepare: Callable) -> None:
     optimizer, train, valid = prepare("darts-pt-fix-alpha")
-    before = optimizer.alphas.logits.detach().clone()
+    before = optimizer.alphas["edges"].logits.detach().clone()
     optimizer.train_epoch(train, valid)
     optimizer.select(train, valid)
-    assert torch.equal(optimizer.alphas.logits, before)
+    assert torch.equal(optimizer.alphas["edges"].logits, before)
     assert not optimizer.reads_valid_batches
