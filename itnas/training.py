@@ -169,7 +169,7 @@ class Training:
         while len(self.rows) < self.protocol.epochs:
             start = time.perf_counter()
             rate = self.optimizer.param_groups[0]["lr"]
-            self.network.drop_path = self.protocol.drop_path * len(self.rows) / self.protocol.epochs
+            self.network.set_drop_path(self.protocol.drop_path * len(self.rows) / self.protocol.epochs)
             loss, accuracy = self.train_epoch()
             self.schedule.step()
             row = {"epoch": len(self.rows) + 1, "train_loss": loss, "train_accuracy": accuracy, "learning_rate": rate}

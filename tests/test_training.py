@@ -132,7 +132,7 @@ def test_drop_path_grows_linearly_and_the_rate_ends_near_zero(data: Dataset, tmp
     training = Training(DARTS_V2, replace(PROTOCOL, epochs=4, drop_path=0.2), data, 0, place(tmp_path))
     seen: list[float] = []
     original = training.train_epoch
-    training.train_epoch = lambda: (seen.append(training.network.drop_path), original())[1]  # type: ignore[method-assign]
+    training.train_epoch = lambda: (seen.append(training.network.stages[0].drop_path), original())[1]  # type: ignore[method-assign]
     training.result()
     assert seen == pytest.approx([0.0, 0.05, 0.1, 0.15])
     rates = read_table(training.folder, "epochs")["learning_rate"].tolist()

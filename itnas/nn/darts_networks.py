@@ -7,7 +7,9 @@ AGNAS's five cells every stage has a normal cell of its own, and each reduction 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from torch.nn import functional as F
 
 from itnas.errors import UserError
 from itnas.nn.darts_operations import FactorizedReduce, make_cell_operation
+from itnas.nn.networks import Network
 from itnas.nn.operations import ReLUConvBN
 from itnas.spaces.darts_genotype import CellGenes, parse_genotype
 
@@ -49,51 +52,78 @@ def cell_plan(cells: Sequence[CellGenes], n_cells: int) -> list[CellGenes]:
     return plan
 
 
-class GenotypeCell(nn.Module):
-    """One cell of a genotype: two operations per node, their sum, the nodes' outputs side by side."""
+@dataclass(frozen=True)
+class Place:
+    """Where in a network a cell stands, and what it reads."""
 
-    def __init__(
-        self,
-        cell: CellGenes,
-        c_before_last: int,
-        c_last: int,
-        channels: int,
-        after_reduction: bool,
-        *,
-        affine: bool = True,
-        pool_bn: bool = False,
-    ) -> None:
-        """Build the cell; ``after_reduction`` tells that the older input is twice as large as the newer."""
+    cell: int
+    """Position, from 0."""
+    stage: int
+    """Number of reductions up to and including this cell."""
+    reduction: bool
+    """Whether the cell halves the image."""
+    c_before_last: int
+    """Channels of the older input."""
+    c_last: int
+    """Channels of the newer input."""
+    channels: int
+    """Channels C of the cell's nodes."""
+    after_reduction: bool
+    """Whether the last cell was a reduction: the older input is then twice as large as the newer."""
+
+
+CellState = tuple[Tensor, Tensor]
+"""What travels between cells: the outputs of the cell before the last and of the last one."""
+
+
+class Preprocess(nn.Module):
+    """Fits a cell's two inputs to its channels, and the older one to the newer one's size."""
+
+    def __init__(self, place: Place, *, affine: bool, track: bool = True) -> None:
         super().__init__()
-        self.genes, self.concat, self.channels = cell.genes, tuple(cell.concat), channels
-        first = FactorizedReduce if after_reduction else _Project
-        self.preprocess0 = first(c_before_last, channels, affine=affine)
-        self.preprocess1 = _Project(c_last, channels, affine=affine)
-        strides = [2 if cell.kind == "reduce" and source < 2 else 1 for _, source in cell.genes]
+        words = {"affine": affine, "track": track}
+        C = place.channels
+        if place.after_reduction:
+            self.older: nn.Module = FactorizedReduce(place.c_before_last, C, **words)
+        else:
+            self.older = ReLUConvBN(place.c_before_last, C, 1, **words)
+        self.newer = ReLUConvBN(place.c_last, C, 1, **words)
+
+    def forward(self, state: CellState) -> list[Tensor]:
+        """Return both inputs as ``[B, C, H, W]``."""
+        return [self.older(state[0]), self.newer(state[1])]
+
+
+class GenotypeCell(nn.Module):
+    """One cell of a genotype: two operations per node, their sum, the nodes' outputs side by side.
+
+    Attributes:
+        drop_path: probability with which the next training forwards drop an operation's output, image by image.
+    """
+
+    def __init__(self, cell: CellGenes, place: Place, *, affine: bool = True, pool_bn: bool = False) -> None:
+        super().__init__()
+        self.genes, self.concat, self.drop_path = cell.genes, tuple(cell.concat), 0.0
+        self.width = len(self.concat) * place.channels
+        self.preprocess = Preprocess(place, affine=affine)
+        strides = [2 if place.reduction and source < 2 else 1 for _, source in cell.genes]
         self.operations = nn.ModuleList(
-            make_cell_operation(name, channels, stride, affine=affine, pool_bn=pool_bn)
+            make_cell_operation(name, place.channels, stride, affine=affine, pool_bn=pool_bn)
             for (name, _), stride in zip(cell.genes, strides, strict=True)
         )
 
-    def forward(self, s0: Tensor, s1: Tensor, drop_path: float = 0.0) -> Tensor:
-        """Map the outputs of the two cells before to ``[B, n_concat * channels, H, W]``."""
-        states = [self.preprocess0(s0), self.preprocess1(s1)]
+    def forward(self, state: CellState) -> CellState:
+        """Return the newer input and the cell's output ``[B, width, H, W]``."""
+        states = self.preprocess(state)
         outputs: list[Tensor] = []
         for operation, (_, source) in zip(self.operations, self.genes, strict=True):
             y = operation(states[source])
-            if self.training and drop_path > 0 and not isinstance(operation, nn.Identity):
-                y = drop_paths(y, drop_path)
+            if self.training and self.drop_path > 0 and not isinstance(operation, nn.Identity):
+                y = drop_paths(y, self.drop_path)
             outputs.append(y)
             if len(outputs) % 2 == 0:
                 states.append(outputs[-2] + outputs[-1])
-        return torch.cat([states[node] for node in self.concat], dim=1)
-
-
-class _Project(ReLUConvBN):
-    """ReLU, 1x1 convolution, BatchNorm: fits an input to the cell's channels."""
-
-    def __init__(self, c_in: int, c_out: int, *, affine: bool = True) -> None:
-        super().__init__(c_in, c_out, 1, affine=affine)
+        return state[1], torch.cat([states[node] for node in self.concat], dim=1)
 
 
 def drop_paths(x: Tensor, probability: float) -> Tensor:
@@ -121,12 +151,41 @@ class AuxiliaryHead(nn.Module):
         return self.classifier(self.features(small).flatten(1))
 
 
-class CellNetwork(nn.Module):
-    """The stand-alone network of a genotype.
+class CellSkeleton(Network):
+    """Stem of 3C channels, L cells with reductions at L//3 and 2L//3, global average pool, linear."""
 
-    Attributes:
-        drop_path: probability with which the next training forwards drop an operation's output, image by image.
-    """
+    def __init__(
+        self, make_cell: Callable[[Place], nn.Module], n_cells: int, channels: int, in_channels: int, n_classes: int
+    ) -> None:
+        """Build the network; the cells that ``make_cell`` makes have an attribute ``width``, the channels they return."""
+        super().__init__()
+        self.reductions = reductions(n_cells)
+        width = 3 * channels
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        before_last, last, after_reduction = width, width, False
+        modules: list[nn.Module] = []
+        for position in range(n_cells):
+            reduction = position in self.reductions
+            channels = 2 * channels if reduction else channels
+            stage = sum(position >= start for start in self.reductions)
+            place = Place(position, stage, reduction, before_last, last, channels, after_reduction)
+            modules.append(make_cell(place))
+            before_last, last, after_reduction = last, int(modules[-1].width), reduction  # pyright: ignore[reportArgumentType]
+        self.stages = nn.ModuleList(modules)
+        self.classifier = nn.Linear(last, n_classes)
+
+    def begin(self, images: Tensor) -> CellState:
+        """Return the stem's output ``[B, 3C, H, W]`` twice."""
+        stem = self.stem(images)
+        return stem, stem
+
+    def head(self, state: CellState) -> Tensor:
+        """Map the last cell's output to logits ``[B, n_classes]``."""
+        return self.classifier(state[1].mean((2, 3)))
+
+
+class CellNetwork(CellSkeleton):
+    """The stand-alone network of a genotype."""
 
     def __init__(
         self,
@@ -141,40 +200,25 @@ class CellNetwork(nn.Module):
         pool_bn: bool = False,
     ) -> None:
         """Build the network; ``affine=False`` and ``pool_bn=True`` make its operations those of a supernet."""
-        super().__init__()
-        self.drop_path = 0.0
-        self.reductions = reductions(n_cells)
-        width = 3 * channels
-        self.stem = nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
-        c_before_last, c_last, after_reduction = width, width, False
-        modules: list[nn.Module] = []
-        for position, cell in enumerate(cell_plan(cells, n_cells)):
-            if position in self.reductions:
-                channels *= 2
-            modules.append(
-                GenotypeCell(cell, c_before_last, c_last, channels, after_reduction, affine=affine, pool_bn=pool_bn)
-            )
-            after_reduction = position in self.reductions
-            c_before_last, c_last = c_last, len(tuple(cell.concat)) * channels
-            if position == self.reductions[1]:
-                c_auxiliary = c_last
-        self.cells = nn.ModuleList(modules)
-        self.auxiliary = AuxiliaryHead(c_auxiliary, n_classes) if auxiliary else None
-        self.classifier = nn.Linear(c_last, n_classes)
+        plan = cell_plan(cells, n_cells)
+        super().__init__(
+            lambda place: GenotypeCell(plan[place.cell], place, affine=affine, pool_bn=pool_bn),
+            *(n_cells, channels, in_channels, n_classes),
+        )
+        helped: Any = self.stages[self.reductions[1]]
+        self.auxiliary = AuxiliaryHead(helped.width, n_classes) if auxiliary else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images ``[B, in_channels, H, W]`` to logits ``[B, n_classes]``."""
-        return self.with_auxiliary(x)[0]
+    def set_drop_path(self, probability: float) -> None:
+        """Let the next training forwards drop operations with ``probability``."""
+        for cell in self.stages:
+            cell.drop_path = probability  # pyright: ignore[reportArgumentType]
 
     def with_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the logits and, while training a network that has the head, those of the auxiliary classifier."""
-        s0 = s1 = self.stem(x)
-        auxiliary = None
-        for position, cell in enumerate(self.cells):
-            s0, s1 = s1, cell(s0, s1, self.drop_path)
-            if position == self.reductions[1] and self.auxiliary is not None and self.training:
-                auxiliary = self.auxiliary(s1)
-        return self.classifier(s1.mean((2, 3))), auxiliary
+        middle = self.reductions[1] + 1
+        state = self.prefix(x, middle)
+        auxiliary = self.auxiliary(state[1]) if self.auxiliary is not None and self.training else None
+        return self.suffix(state, middle), auxiliary
 
     def millions(self) -> float:
         """Return the parameters in millions as papers count them: without the auxiliary classifier."""

@@ -20,7 +20,27 @@ POOLS = ("max_pool_3x3", "avg_pool_3x3")
 """The operations without weights of their own that a supernet follows with BatchNorm."""
 
 
-class SepConv(nn.Sequential):
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution without bias; on a CPU twice as fast as torch's on channels-last memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, c_in, H, W]`` to ``[B, c_out, H, W]``."""
+        if x.is_cuda or not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1)).permute(0, 3, 1, 2)
+
+
+class Activated(nn.Sequential):
+    """Modules of which the first is a ReLU."""
+
+    def activated(self, x: Tensor) -> Tensor:
+        """Apply all but the ReLU, to an input that went through one already."""
+        for module in list(self.children())[1:]:
+            x = module(x)
+        return x
+
+
+class SepConv(Activated):
     """Two rounds of ReLU, depthwise convolution, pointwise convolution, BatchNorm; only the first is strided."""
 
     def __init__(self, channels: int, kernel: int, stride: int, *, affine: bool = True, track: bool = True) -> None:
@@ -30,7 +50,7 @@ class SepConv(nn.Sequential):
         )
 
 
-class DilConv(nn.Sequential):
+class DilConv(Activated):
     """ReLU, depthwise convolution of dilation 2, pointwise convolution, BatchNorm."""
 
     def __init__(self, channels: int, kernel: int, stride: int, *, affine: bool = True, track: bool = True) -> None:
@@ -41,7 +61,7 @@ def _depthwise_round(
     channels: int, kernel: int, stride: int, padding: int, dilation: int, affine: bool, track: bool
 ) -> list[nn.Module]:
     depthwise = nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False)
-    pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+    pointwise = Pointwise(channels, channels, 1, bias=False)
     return [nn.ReLU(), depthwise, pointwise, nn.BatchNorm2d(channels, affine=affine, track_running_stats=track)]
 
 
@@ -56,8 +76,11 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, c_in, H, W]`` to ``[B, c_out, ceil(H/2), ceil(W/2)]``."""
+        return self.activated(F.relu(x))
+
+    def activated(self, x: Tensor) -> Tensor:
+        """Apply all but the ReLU, to an input that went through one already."""
         height, width = x.shape[2:]
-        x = F.relu(x)
         shifted = F.pad(x, [0, width % 2, 0, height % 2])[:, :, 1:, 1:]
         return self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], dim=1))
 

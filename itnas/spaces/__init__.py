@@ -25,4 +25,4 @@ def get_space(name: str) -> SearchSpace:
     return SPACES[name]()
 
 
-__all__ = ["SPACES", "Choice", "Chosen", "NASBench1Shot1", "NASBench201", "SearchSpace", "get_space"]
+__all__ = ["SPACES", "CellSpace", "Choice", "Chosen", "NASBench1Shot1", "NASBench201", "SearchSpace", "get_space"]

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from itnas.errors import UserError
-from itnas.spaces.base import Choice, Scores, SearchSpace
+from itnas.spaces.base import Choice, Chosen, Decision, Phase, Scores, SearchSpace
 from itnas.spaces.darts_genotype import CellGenes, format_genotype, parse_genotype
 
 OPERATIONS = (
@@ -110,13 +110,32 @@ class CellSpace(SearchSpace):
             for edge, k in sorted(genes)
         ]
 
-    def chosen(self, genotype: str) -> dict[str, list[tuple[int, ...]]]:
+    def chosen(self, genotype: str) -> Chosen:
         """Return, per group and edge, ``(candidate,)`` where the edge is kept and ``()`` where it is not."""
         kept = {group: dict(genes) for group, genes in self._kept(genotype).items()}
         return {
             group: [(genes[edge],) if edge in genes else () for edge in range(len(EDGES))]
             for group, genes in kept.items()
         }
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return first the operations of all edges, then the two inputs of every node that has more (DARTS-PT, algorithm 1).
+
+        Each phase has one queue per group, so that a normal and a reduction edge are decided in turn.
+        """
+        inputs = tuple(
+            tuple(
+                Decision(group, tuple((edge, None) for edge in edges), keep=2, topology=True)
+                for edges in INCOMING
+                if len(edges) > 2
+            )
+            for group in self.groups
+        )
+        return (*super().phases(), inputs)
+
+    def genotype(self, chosen: Mapping[str, Sequence[tuple[int, int]]]) -> str:
+        """Return the genotype that keeps ``(edge, candidate)`` pairs, given per group in edge order."""
+        return format_genotype([self._cell(group, chosen[group]) for group in self.groups])
 
     def _cell(self, group: str, genes: Sequence[tuple[int, int]]) -> CellGenes:
         """Return the cell that keeps ``(edge, candidate)``."""

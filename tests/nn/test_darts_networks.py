@@ -151,20 +151,20 @@ def test_stage_wise_cells_stand_in_their_stage() -> None:
 def test_sizes_and_channels_through_a_network() -> None:
     network = build_cell_network(DARTS_V2, 5, 6, 3, 10).eval()
     shapes = []
-    for cell in network.cells:
-        cell.register_forward_hook(lambda module, args, out: shapes.append(tuple(out.shape[1:])))
+    for cell in network.stages:
+        cell.register_forward_hook(lambda module, args, out: shapes.append(tuple(out[1].shape[1:])))
     network(torch.randn(1, 3, 16, 16))
     assert shapes == [(24, 16, 16), (48, 8, 8), (48, 8, 8), (96, 4, 4), (96, 4, 4)]
 
 
 def test_a_cell_is_the_sum_of_its_two_operations_per_node() -> None:
-    cell = build_cell_network(DARTS_V2, 5, 4, 3, 10).eval().cells[0]
+    cell = build_cell_network(DARTS_V2, 5, 4, 3, 10).eval().stages[0]
     a, b = torch.randn(2, 2, 12, 8, 8)
-    states = [cell.preprocess0(a), cell.preprocess1(b)]
+    states = cell.preprocess((a, b))
     genes = [0, 1, 0, 1, 1, 0, 0, 2]  # sources of the normal cell's eight genes
     for node in range(4):
         states.append(sum(cell.operations[2 * node + i](states[genes[2 * node + i]]) for i in (0, 1)))
-    assert torch.allclose(cell(a, b), torch.cat(states[2:], 1), atol=1e-6)
+    assert torch.allclose(cell((a, b))[1], torch.cat(states[2:], 1), atol=1e-6)
 
 
 def test_drop_path_drops_whole_images_and_keeps_the_mean() -> None:
@@ -178,15 +178,17 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean() -> None:
 def test_drop_path_acts_in_training_on_everything_but_identities() -> None:
     network = build_cell_network(DARTS_V2, 3, 4, 3, 10)
     x = torch.randn(4, 3, 8, 8)
-    network.drop_path = 0.5
+    network.set_drop_path(0.5)
     assert not torch.equal(network(x), network(x))
     network.eval()
     assert torch.equal(network(x), network(x))
     skips = "[" + ", ".join(f"('skip_connect', {source})" for source in (0, 1) * 4) + "]"
     only = f"Genotype(normal={skips}, normal_concat=range(2, 6), reduce={skips}, reduce_concat=range(2, 6))"
-    cell = CellNetwork(parse_genotype(only), 6, 4, 3, 10).cells[0].train()
-    a, b = torch.randn(2, 4, 12, 8, 8)
-    assert torch.equal(cell(a, b, 0.5), cell(a, b, 0.0))
+    cell = CellNetwork(parse_genotype(only), 6, 4, 3, 10).stages[0].train()
+    state = tuple(torch.randn(2, 4, 12, 8, 8))
+    before = cell(state)[1]
+    cell.drop_path = 0.5
+    assert torch.equal(cell(state)[1], before)
 
 
 @pytest.mark.parametrize("name", ["darts", "s1", "s2", "s3", "s4", "darts-stagewise"])
