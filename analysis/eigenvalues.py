@@ -23,7 +23,6 @@ from scipy import stats as scipy_stats
 
 from analysis import plotting, writing
 from analysis.common import Arguments, Group, keep_numbers, label, order_methods, publish, read_groups, run, say
-from analysis.optional import read_optional
 from analysis.stats import summarize
 from analysis.writing import NA, Table
 
@@ -150,7 +149,7 @@ def draw(group: Group, eigenvalues: pd.DataFrame, runs: pd.DataFrame) -> None:
 
 def analyse(group: Group, arguments: EigenvalueArguments) -> None:
     """Write the table and the figure of one group."""
-    eigenvalues = read_optional(group, "eigenvalues")
+    eigenvalues = group.records["eigenvalues"]
     if eigenvalues.empty:
         print(f"{group.name}: no run recorded eigenvalues of its alphas' Hessian, so there is nothing to show.")
         return
@@ -164,7 +163,7 @@ def analyse(group: Group, arguments: EigenvalueArguments) -> None:
 
 def main(arguments: EigenvalueArguments) -> None:
     """Analyse every group below the results folder."""
-    for group in read_groups(arguments, ("epochs",)):
+    for group in read_groups(arguments, ("epochs", "eigenvalues")):
         analyse(group, arguments)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import cells, plotting, truth, writing
-from analysis.common import Arguments, Group, keep_numbers, label, publish, read_groups, run, say
+from analysis.common import Arguments, Group, keep_numbers, label, of_kinds, publish, read_groups, run, say
 from analysis.stats import summarize
 from analysis.writing import NA, Table
 from itnas.spaces import get_space
@@ -112,7 +112,9 @@ def draw_results(group: Group, values: pd.DataFrame, target: Target) -> None:
         found = own.loc[own["method"] == method, "shown"].to_numpy()
         total = summarize(found)
         jitter = rng.uniform(-0.16, 0.16, len(found))
-        axis.plot(found, row + jitter, ".", color=palette[method], markersize=5, alpha=0.8, markeredgewidth=0, zorder=3)
+        plotting.dots(
+            axis, found, row + jitter, color=palette[method], markersize=5, alpha=0.8, markeredgewidth=0, zorder=3
+        )
         if len(found) > 1:
             axis.plot([total.mean] * 2, [row - 0.32, row + 0.32], color="black", linewidth=1.2)
         if not np.isnan(total.low):
@@ -141,7 +143,8 @@ def preference(scores: pd.DataFrame) -> pd.DataFrame:
     rows = scores[(scores["cell"] == -1) & (scores["kind"] != "constant")]
     epochs = rows.groupby(["method", "kind"], observed=True)["epoch"].nunique().reset_index()
     longest = epochs.sort_values(["method", "epoch"]).drop_duplicates("method", keep="last")
-    rows = rows.merge(longest[["method", "kind"]], on=["method", "kind"])
+    kinds = dict(zip(longest["method"].astype(str), longest["kind"].astype(str), strict=True))
+    rows = rows[of_kinds(rows, kinds)]
     edge = ["run_id", "kind", "group", "choice", "epoch"]
     mean = rows.groupby(edge, observed=True)["score"].transform("mean")
     positive = rows.groupby("kind", observed=True)["score"].transform("min") >= 0
@@ -248,7 +251,7 @@ def draw_costs(group: Group, data: pd.DataFrame) -> None:
     total = data.assign(total=data[list(COSTS)].sum(axis=1))
     for row, method in enumerate(group.methods):
         found = total.loc[total["method"] == method, "total"]
-        axis.plot(found, np.full(len(found), row), ".", color="black", markersize=2.5)
+        plotting.dots(axis, found, np.full(len(found), row), color="black", markersize=2.5)
     axis.set_yticks(range(len(mean)), [f"{label(m)} (n={group.seeds(m)})" for m in group.methods])
     axis.invert_yaxis()
     axis.set_xlim(0, 1.04 * float(total["total"].max()))

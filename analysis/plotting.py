@@ -35,6 +35,8 @@ COLORS = {
 """Okabe and Ito's colours, safe for colour-blind readers."""
 SPARE = ("#882255", "#999933", "#44AA99", "#332288", "#AA4499", "#117733")
 """Colours of methods that have none of their own (Tol's muted scheme)."""
+MANY = 300
+"""Dots of one colour from which on a PDF holds their picture."""
 STYLE: dict[str, Any] = {
     "font.size": 7,
     "axes.titlesize": 7,
@@ -88,8 +90,10 @@ def save(figure: Figure, group: Group, name: str, note: str) -> None:
 
     lines = textwrap.fill(note, int(24 * figure.get_figwidth()))
     figure.supxlabel(lines, fontsize=5.5, color="#555555", x=0.99, ha="right")
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)  # laid out once, not again for every format
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)  # laid out once, not again for every format
     figure.savefig(file(group, name, "png"))
     if not group.for_report:
         figure.savefig(file(group, name, "pdf"), metadata={"CreationDate": None})
@@ -116,6 +120,11 @@ def lines(axis: Axes, rows: pd.DataFrame, x: str, y: str, **looks: object) -> No
     at = np.flatnonzero(breaks) + 1
     xs, ys = (np.insert(rows[name].to_numpy(dtype=float), at, np.nan) for name in (x, y))
     axis.plot(xs, ys, **cast(Any, looks))
+
+
+def dots(axis: Axes, x: object, y: object, **looks: object) -> None:
+    """Draw a dot per value; many of them as one picture inside the PDF, which would otherwise list each."""
+    axis.plot(cast(Any, x), cast(Any, y), ".", rasterized=np.size(cast(Any, x)) > MANY, **cast(Any, looks))
 
 
 def colors(methods: Sequence[str]) -> dict[str, str]:

@@ -22,7 +22,6 @@ from scipy import stats as scipy_stats
 
 from analysis import plotting, writing
 from analysis.common import Arguments, Group, keep_numbers, label, order_methods, publish, read_groups, run, say
-from analysis.optional import read_optional
 from analysis.stats import summarize
 from analysis.writing import Table
 from itnas.errors import UserError
@@ -131,7 +130,7 @@ def draw(group: Group, architectures: pd.DataFrame, runs: pd.DataFrame, truth: s
         mine = runs[(runs["method"] == method) & (runs["ranker"] == "supernet")].sort_values("search_seed").iloc[0]
         part = architectures[architectures["run_id"] == mine["run_id"]]
         wide = part.pivot(index="genotype", columns="quantity", values="value")  # noqa: PD010 (refuses duplicates)
-        axis.plot(wide["supernet"], wide[truth], ".", color=palette[method], markersize=1.5, alpha=0.5, rasterized=True)
+        plotting.dots(axis, wide["supernet"], wide[truth], color=palette[method], markersize=1.5, alpha=0.5)
         axis.set_title(plotting.broken(f"{label(method)}\nτ = {writing.tau(mine['tau'], 1)}"), fontsize=6.5)
         axis.set_xlabel("supernet, %")
     axes[0, 0].set_ylabel(f"{truth}, %")
@@ -142,7 +141,7 @@ def draw(group: Group, architectures: pd.DataFrame, runs: pd.DataFrame, truth: s
 
 def analyse(group: Group, arguments: RankingArguments) -> None:
     """Write the table and the figure of one group."""
-    architectures = read_optional(group, "architectures")
+    architectures = group.records["architectures"]
     if architectures.empty:
         print(
             f"{group.name}: no run recorded its supernet's ranking of architectures, so there is nothing to correlate."
@@ -161,7 +160,7 @@ def analyse(group: Group, arguments: RankingArguments) -> None:
 
 def main(arguments: RankingArguments) -> None:
     """Analyse every group below the results folder."""
-    for group in read_groups(arguments, ()):
+    for group in read_groups(arguments, ("architectures",)):
         analyse(group, arguments)
 
 

@@ -25,6 +25,7 @@ if not __package__:
 from analysis import eigenvalues, figures, kendall_tau, plotting, ranking, skip_connections, stability, tables
 from analysis.common import Arguments, Group, label, left_out, read_groups, run
 from analysis.writing import Figure, Table
+from itnas.records import TABLES
 
 Section = tuple[str, Any, Any]
 """Title, analysis module, and its arguments' class (None: its `analyse` takes none)."""
@@ -37,8 +38,6 @@ SECTIONS: tuple[Section, ...] = (
     ("Ranking of architectures", ranking, ranking.RankingArguments),
     ("Curvature", eigenvalues, eigenvalues.EigenvalueArguments),
 )
-TABLES = ("epochs", "timing", "scores", "discretization", "evaluation")
-"""What the analyses read, all together."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto; max-width: 1100px;
   padding: 1.5rem; }
@@ -150,7 +149,7 @@ def main(arguments: Arguments) -> None:
     out = arguments.out or arguments.results / "analysis"
     plotting.available()
     with tempfile.TemporaryDirectory() as scratch:
-        groups = list(read_groups(replace(arguments, out=Path(scratch)), TABLES))
+        groups = list(read_groups(replace(arguments, out=Path(scratch)), tuple(TABLES)))
         text = page(groups, arguments)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "report.html"

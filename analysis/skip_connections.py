@@ -127,7 +127,7 @@ def curves(axis: Axes, rows: pd.DataFrame, finals: pd.DataFrame, value: str, col
         axis.plot(mean.index, mean, color=color, linewidth=1.6)
     width = 0.04 * max(last, 1)
     spread = np.linspace(-width, width, len(finals)) if len(finals) > 1 else np.zeros(1)
-    axis.plot(last + 2.5 * width + spread, finals[value], ".", color=color, markersize=3.5, markeredgewidth=0)
+    plotting.dots(axis, last + 2.5 * width + spread, finals[value], color=color, markersize=3.5, markeredgewidth=0)
     axis.set_xlim(-width, last + 5 * width)
     axis.set_xticks([0, last] if last else [])
 

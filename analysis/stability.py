@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import plotting, truth, writing
-from analysis.common import NONE, Arguments, Group, keep_numbers, label, publish, read_groups, run, say
+from analysis.common import NONE, Arguments, Group, keep_numbers, label, of_kinds, publish, read_groups, run, say
 from analysis.discretization import wide
 from analysis.writing import NA, Table
 from itnas.errors import UserError
@@ -61,7 +61,7 @@ def last_epochs(group: Group, last: int) -> pd.DataFrame:
     rows = scores[(scores["cell"] == -1) & (scores["epoch"] > 0)]
     final = rows.groupby(["run_id", "kind"], observed=True)["epoch"].transform("max")
     rows = rows[rows["epoch"] > final - last]
-    rows = rows[rows["kind"].astype(str) == rows["method"].astype(str).map(kinds)]
+    rows = rows[of_kinds(rows, kinds)]
     values = wide(rows, [*EDGE, "epoch"], "score")
     if NONE in values:
         rules = {run: meta["semantics"].get("rule") for run, meta in group.records.meta.items()}
@@ -233,7 +233,7 @@ def draw(group: Group, edges: pd.DataFrame, times: float) -> None:
         mine = edges[edges["method"] == method]
         spread, margin = mine["spread"].clip(lower=low), mine["margin"].clip(lower=low)
         axis.fill_between([low, high], [low, low], [times * low, times * high], color="#eeeeee", linewidth=0)
-        axis.plot(spread, margin, ".", color=palette[method], markersize=3, alpha=0.6, markeredgewidth=0)
+        plotting.dots(axis, spread, margin, color=palette[method], markersize=3, alpha=0.6, markeredgewidth=0)
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.minorticks_off()

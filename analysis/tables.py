@@ -252,7 +252,8 @@ def deviation_table(group: Group, values: pd.DataFrame) -> Table | None:
         }
     )
     where = kind_caption(group, "table", values)
-    caption = f"Printed numbers beside ours: {where}; within: the printed mean in our interval."
+    rerun = "" if data["rerun"].notna().any() else "; nobody has re-run the official code yet, so its column is empty"
+    caption = f"Printed numbers beside ours: {where}; within: the printed mean in our interval{rerun}."
     return Table("deviation", caption, data, shown)
 
 

@@ -45,6 +45,7 @@ def draw_edge(group: Group, place: tuple[int, str, str], protocols: Protocols) -
         title = plotting.broken(f"{label(method)}\n{marked}\nτ = {mean_text(tau[mine])}")
         axes[0, column].set_title(title, fontsize=6)
         axes[1, column].set_ylim(0, top)
+        axes[1, column].tick_params(labelleft=column == 0)
         axes[1, column].set_xticks(range(len(names)), names, rotation=90, fontsize=5)
         for axis in axes[:, column]:
             axis.tick_params(axis="y", labelsize=5)
@@ -71,7 +72,7 @@ def bars(axis: Axes, values: np.ndarray, color: str, *, uniform: bool = False) -
     """Draw mean bars from zero with a dot per seed; ``uniform`` adds the line at which no candidate is preferred."""
     at = np.arange(values.shape[1])
     axis.bar(at, values.mean(axis=0), color=color, alpha=0.55, width=0.7)
-    axis.plot(np.tile(at, len(values)), values.ravel(), ".", color="black", markersize=2, alpha=0.6)
+    plotting.dots(axis, np.tile(at, len(values)), values.ravel(), color="black", markersize=2, alpha=0.6)
     axis.axhline(0, color="black", linewidth=0.5)
     if uniform:
         axis.axhline(values.mean(), color="black", linewidth=0.6, linestyle="--")
@@ -96,7 +97,7 @@ def draw_distribution(group: Group, edges: pd.DataFrame, protocols: Protocols) -
         )
         x = place + mine["search_seed"].map(offset) + rng.uniform(-0.04, 0.04, len(mine))
         y = mine["tau"] + rng.uniform(-0.015, 0.015, len(mine))
-        axis.plot(x, y, ".", color=palette[method], alpha=0.35, markersize=3, markeredgewidth=0)
+        plotting.dots(axis, x, y, color=palette[method], alpha=0.35, markersize=3, markeredgewidth=0)
         spots = [place + offset[seed] for seed in per_seed.index]
         axis.plot(spots, per_seed["mean"], "o", color=palette[method], markersize=ring, markerfacecolor="white")
         total = summarize(per_seed["mean"].to_numpy())

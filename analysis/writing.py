@@ -103,8 +103,8 @@ def latex_text(value: object) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Return a number with ``digits`` decimals, or n/a."""
-    return NA if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    """Return a number with ``digits`` decimals, or n/a; what rounds to zero has no sign."""
+    return NA if value is None or math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def mean_sd(mean: float, sd: float, digits: int = 2) -> str:
@@ -114,7 +114,7 @@ def mean_sd(mean: float, sd: float, digits: int = 2) -> str:
 
 def interval(low: float, high: float, digits: int = 2) -> str:
     """Return ``[low, high]``, or why there is none."""
-    return f"{NA} (n < 2)" if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{NA} (n < 2)" if math.isnan(low) else f"[{number(low, digits)}, {number(high, digits)}]"
 
 
 def p_value(p: float) -> str:

@@ -14,11 +14,13 @@ from itnas.benchmarks.canonical import read_cell
 from itnas.benchmarks.download import DOWNLOADS, fetch
 from itnas.benchmarks.graphs import Graph
 from itnas.benchmarks.importers import import_files
+from itnas.benchmarks.nasbench1shot1 import NASBench1Shot1Table
 from itnas.benchmarks.nasbench101 import GRAPHS, NASBench101Table
 from itnas.benchmarks.nasbench201 import NASBench201Table
 from itnas.benchmarks.schema201 import CELLS
 from itnas.benchmarks.tables import Provenance, content_sha256, open_parquet, read_columns
 from itnas.errors import UserError
+from itnas.spaces.nasbench1shot1 import space_of
 
 TABLES = {NASBench201Table.name: NASBench201Table, NASBench101Table.name: NASBench101Table}
 """Table classes by their folder in the data folder."""
@@ -142,16 +144,17 @@ class Query:
 
     arch: Positional[str]
     """A NAS-Bench-201 cell: |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, a benchmark index, NASLib's six indices, or darts-pt's
-    genotype. Or a NAS-Bench-101 graph: its 32-digit hash, or {"matrix": [[...]], "ops": [...]}."""
+    genotype. A NAS-Bench-101 graph: its 32-digit hash, or {"matrix": [[...]], "ops": [...]}. A NAS-Bench-1Shot1 cell,
+    parents|operations, which is ranked among the cells of its space."""
     dataset: Literal["cifar10-valid", "cifar10", "cifar100", "imagenet16-120"]
     """On NAS-Bench-201 a search may select on cifar10-valid (trained on 25,000 images); cifar10 is what is reported."""
     split: Literal["train", "valid", "test", "valtest"]
     """valtest is the union of both halves of the test set of CIFAR-100 or ImageNet16-120."""
     epochs: int
-    """Schedule: 12 or 200 (NAS-Bench-201); 4, 12, 36 or 108 (NAS-Bench-101)."""
+    """Schedule: 12 or 200 (NAS-Bench-201); 4, 12, 36 or 108 (NAS-Bench-101 and 1Shot1)."""
     seed: str
     """mean; a training seed, 111, 777, 888 or 999 (NAS-Bench-201; unnamed in tables made from NASLib's files); or a
-    repeat, 0, 1 or 2 (NAS-Bench-101, which names no seeds)."""
+    repeat, 0, 1 or 2 (NAS-Bench-101 and 1Shot1, which name no seeds)."""
     data_dir: Path | None = None
     """The data folder; by default the one that ITNAS_DATA names."""
 
@@ -162,6 +165,9 @@ class Query:
         if _is_graph(self.arch):
             graph = Graph.from_json(self.arch) if self.arch.lstrip().startswith("{") else self.arch
             table, arch = NASBench101Table.open(root), graph
+            query = {"dataset": self.dataset, "split": self.split, "epochs": self.epochs, "repeat": seed}
+        elif ";" in self.arch:
+            table, arch = NASBench1Shot1Table.open(space_of(self.arch), root), self.arch
             query = {"dataset": self.dataset, "split": self.split, "epochs": self.epochs, "repeat": seed}
         else:
             table, arch = NASBench201Table.open(root), read_cell(self.arch)

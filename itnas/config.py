@@ -6,15 +6,15 @@ not. Published schedules differ by method, so a preset maps (space, method) to a
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from itnas.data.load import DataConfig
 from itnas.errors import UserError
+from itnas.fields import ADDED, as_plain
 from itnas.nn.networks import NetworkConfig
 from itnas.nn.oneshot1 import OneShot1NetworkConfig
-from itnas.optimizers import MethodConfig, check_method, default_config
+from itnas.optimizers import METHODS, MethodConfig, check_method, default_config
 from itnas.optimizers.base import SGDConfig
 from itnas.optimizers.darts import DARTSConfig
 from itnas.optimizers.darts_pt import DARTSPTConfig
@@ -46,6 +46,45 @@ class DiscretizationConfig:
         """Return the protocol as the text that records carry."""
         images = f" recalib_images={self.recalibration_images}" if self.bn == "recalib" else ""
         return f"bn={self.bn} weight={self.weight} gate={self.gate} split={split}{images}"
+
+
+@dataclass(frozen=True)
+class RankingConfig:
+    """Ranking of architectures by the trained supernet (algorithms' section 3.2), each choice kept with weight one."""
+
+    architectures: int | Literal["all"] = 1000
+    """Size of the random subset, or all of a space that can be listed."""
+    seed: int = 0
+    """Seed of the subset, of its own: every run of a space ranks the same architectures."""
+    bn: Literal["recalib", "eval", "train"] = "recalib"
+    """BatchNorm: statistics re-estimated for every architecture, the search's running ones, or the batch's."""
+    max_images: int = 10_000
+    """At most this many images of the validation half."""
+    recalibration_images: int = 400
+    """Training images (augmented once, the same for all) for re-estimating BatchNorm statistics."""
+
+    def describe(self, split: str) -> str:
+        """Return the protocol as the text that records carry."""
+        images = f" recalib_images={self.recalibration_images}" if self.bn == "recalib" else ""
+        return f"bn={self.bn} weight=one split={split}{images} subset_seed={self.seed}"
+
+
+@dataclass(frozen=True)
+class EigenvalueConfig:
+    """When and on what the Hessian of the validation loss in the alphas is measured (methods with alphas only)."""
+
+    every: int = 2
+    """Measure after every so many epochs, from epoch 0, and after the last; RobustDARTS: 2."""
+    images: int = 256
+    """The first so many validation images, without augmentation."""
+    batch_size: int = 64
+    """Images per batch; the Hessian is the mean over batches, weighted by their size."""
+    bn: Literal["train", "eval"] = "train"
+    """BatchNorm: the batch's statistics, as while the alphas train, or the running ones."""
+
+    def due(self, epoch: int, last: int) -> bool:
+        """Return whether to measure after ``epoch`` of ``last``."""
+        return epoch % self.every == 0 or epoch == last
 
 
 @dataclass(frozen=True)
@@ -125,10 +164,14 @@ class SearchConfig:
     """Validation images on which scores are measured after every epoch but the last, which always uses all; None: all."""
     determinism: Literal["exact", "seeded", "fast"] = "exact"
     """`exact`: deterministic kernels, resume is bit-identical; `seeded`: seeded only; `fast`: and cuDNN may benchmark."""
+    ranking: RankingConfig | None = field(default=None, metadata=ADDED)
+    """Ranking of architectures at the end of the search; None: not measured."""
+    eigenvalues: EigenvalueConfig | None = field(default=None, metadata=ADDED)
+    """Curvature of the validation loss in the alphas; None: not measured."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the configuration as plain JSON types."""
-        return dataclasses.asdict(self)
+        """Return the configuration as plain JSON types; what is switched off and came late is left out (itnas.fields)."""
+        return as_plain(self)
 
 
 def make_config(space: str, method: str, preset: str, seed: int, *, smoke: bool = False) -> SearchConfig:
@@ -153,7 +196,18 @@ def make_config(space: str, method: str, preset: str, seed: int, *, smoke: bool 
         config = _oneshot1(config)
     if method == "random":
         config = replace(config, epochs=0)
+    config = _without_the_meaningless(config)
     return _smoke(config) if smoke else config
+
+
+def _without_the_meaningless(config: SearchConfig) -> SearchConfig:
+    """Switch off what the method has nothing to measure by: no trained supernet, or no alphas."""
+    method = METHODS[config.method][0]
+    return replace(
+        config,
+        ranking=config.ranking if method.discretizes else None,
+        eigenvalues=config.eigenvalues if method.score_kind == "alpha" else None,
+    )
 
 
 def _tuned(config: MethodConfig, lr: float, alpha_lr: float) -> MethodConfig:
@@ -185,7 +239,15 @@ def _oneshot1(config: SearchConfig) -> SearchConfig:
         optimizer = replace(optimizer, search="evolution")
     config = replace(config, optimizer=optimizer)
     if config.preset == "paper":  # 50 epochs: the released default
-        config = replace(config, batch_size=96, epochs=250 if config.method == "rlnas" else 50)
+        return replace(config, batch_size=96, epochs=250 if config.method == "rlnas" else 50)
+    if config.preset == "cifar10-small":  # three spaces in the time of one
+        return replace(
+            config,
+            epochs=15,
+            optimizer=_short_selection(optimizer),
+            ranking=config.ranking and replace(config.ranking, architectures=300),
+            eigenvalues=EigenvalueConfig(every=3, images=64),
+        )
     return config
 
 
@@ -203,6 +265,8 @@ def _digits(space: str, method: str, seed: int) -> SearchConfig:
         discretization=DiscretizationConfig(max_images=400, recalibration_images=100),
         evaluation=EvaluationConfig(seeds=(0, 1), epochs=10),
         score_images=400,
+        ranking=RankingConfig(100, max_images=400, recalibration_images=100),
+        eigenvalues=EigenvalueConfig(every=4, images=64),
     )
 
 
@@ -219,6 +283,8 @@ def _cifar10_small(space: str, method: str, seed: int) -> SearchConfig:
         data=DataConfig("cifar10", "benchmark", 16, 10_000),
         discretization=DiscretizationConfig(max_images=2_000, recalibration_images=500),
         score_images=1_000,
+        ranking=RankingConfig(max_images=500, recalibration_images=200),
+        eigenvalues=EigenvalueConfig(images=128),
     )
 
 
@@ -239,11 +305,13 @@ def _paper(space: str, method: str, seed: int) -> SearchConfig:
         data=DataConfig("cifar10", "benchmark" if method in ("random", "rlnas") else "halves", 32),
         discretization=DiscretizationConfig(recalibration_images=5_000),
         evaluation=EvaluationConfig(epochs=200, batch_size=256, weights=SGDConfig(0.1, 0.0, 0.9, True, 5e-4, None)),
+        ranking=RankingConfig(recalibration_images=1_000),
+        eigenvalues=EigenvalueConfig(),
     )
 
 
 def _smoke(config: SearchConfig) -> SearchConfig:
-    """Shrink to two epochs, small data and a small network; a DARTS-PT decision is followed by one tuning epoch."""
+    """Shrink to two epochs, small data and network, few measurements; one tuning epoch after a decision of DARTS-PT."""
     optimizer = config.optimizer
     if hasattr(optimizer, "tune_epochs_between"):
         optimizer = replace(optimizer, tune_epochs_between=1)  # pyright: ignore[reportCallIssue]
@@ -257,4 +325,6 @@ def _smoke(config: SearchConfig) -> SearchConfig:
         data=data,
         discretization=replace(config.discretization, max_images=200, recalibration_images=100),
         evaluation=replace(config.evaluation, seeds=(0,), epochs=1),
+        ranking=config.ranking and replace(config.ranking, architectures=5, max_images=100, recalibration_images=50),
+        eigenvalues=config.eigenvalues and replace(config.eigenvalues, every=1, images=16),
     )

@@ -5,23 +5,45 @@ Nothing here is seen by a method: it runs after the choice is made, and only its
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from itnas.benchmarks.nasbench1shot1 import NASBench1Shot1Table
+from itnas.benchmarks.nasbench101 import GRAPHS
 from itnas.benchmarks.nasbench201 import NASBench201Table
 from itnas.config import EvaluationConfig, SearchConfig
 from itnas.data.images import Dataset, Loader
 from itnas.errors import UserError
 from itnas.nn.build import build_network
 from itnas.optimizers.base import evaluate
-from itnas.spaces import get_space
+from itnas.spaces import NASBench1Shot1, NASBench201, SearchSpace, get_space
+
+
+class Table(Protocol):
+    """A benchmark's table, asked by genotypes of one space."""
+
+    name: ClassVar[str]
+    """Folder of the table in the data folder."""
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of the table's file."""
+        ...
+
+    def evaluation_rows(self, archs: Iterable[str], /) -> list[dict[str, Any]]:
+        """Return rows of the record's table `evaluation` for genotypes."""
+        ...
+
+    def reference(self) -> Mapping[str, Any]:
+        """Return optimum and mean over all cells of the space, by `<data set>/<split>`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,31 +52,51 @@ class Truth:
 
     kind: str
     """`table` or `trained`."""
-    table: NASBench201Table | None
+    table: Table | None
 
     def describe(self) -> dict[str, Any] | None:
         """Return name and checksum of the table, or None."""
         return None if self.table is None else {"name": self.table.name, "sha256": self.table.sha256}
 
 
-def find_truth(config: EvaluationConfig, root: Path | None) -> Truth:
-    """Resolve `auto`: the table if ``root`` holds it, else training.
+def find_truth(config: EvaluationConfig, space: SearchSpace, root: Path | None) -> Truth:
+    """Resolve `auto`: the table of ``space`` if there is one and ``root`` holds it, else training.
 
     Raises:
         UserError: the table is demanded and missing, or present and damaged.
     """
-    path = None if root is None else root / "nas-bench-201" / "table.parquet"
+    name = _table_name(space)
+    path = None if root is None or name is None else root / name / "table.parquet"
     if config.kind == "trained" or (config.kind == "auto" and (path is None or not path.exists())):
         return Truth("trained", None)
+    if name is None:
+        raise UserError(f"there is no benchmark table for space {space.name}; evaluate with kind `trained`")
     if path is None:
         raise UserError("evaluation by table needs the data folder; set ITNAS_DATA or evaluate with kind `trained`")
-    table = NASBench201Table.open(path)
-    known = len(table) if table.provenance is None else table.provenance.architectures
-    if known < len(table):
+    return Truth("table", _open_table(space, path))
+
+
+def _table_name(space: SearchSpace) -> str | None:
+    """Return the folder of the table that knows the cells of ``space``, or None where there is no such benchmark."""
+    if isinstance(space, NASBench1Shot1):
+        return NASBench1Shot1Table.name
+    return NASBench201Table.name if isinstance(space, NASBench201) else None
+
+
+def _open_table(space: SearchSpace, path: Path) -> Table:
+    """Open a table, which must be whole: a reference is taken over all cells of the space."""
+    if isinstance(space, NASBench1Shot1):
+        table = NASBench1Shot1Table.open(space, path)
+        known, whole = len(table.parent), GRAPHS
+    else:
+        table = NASBench201Table.open(path)
+        whole = len(table)
+        known = whole if table.provenance is None else table.provenance.architectures
+    if known < whole:
         raise UserError(
-            f"{path} knows {known} of {len(table)} cells; import the whole benchmark or set evaluation.kind trained"
+            f"{path} knows {known} of {whole} cells; import the whole benchmark or set evaluation.kind trained"
         )
-    return Truth("table", table)
+    return table
 
 
 def train_network(genotype: str, config: SearchConfig, data: Dataset, seed: int, device: str) -> dict[str, float]:

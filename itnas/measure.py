@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from itnas.config import DiscretizationConfig
+from itnas.config import DiscretizationConfig, RankingConfig
 from itnas.data.images import Loader
 from itnas.nn.supernets import Supernet
 from itnas.spaces.base import SearchSpace
 
-_CHUNK = 500
+CHUNK = 500
+"""Images per batch of a measurement."""
 
 
 @contextmanager
@@ -38,13 +39,13 @@ def restored_statistics(model: nn.Module) -> Iterator[list[nn.BatchNorm2d]]:
         model.train(training)
 
 
-class _Evaluator:
+class Evaluator:
     """Accuracy of a supernet from one module on, with the part before it computed once."""
 
     def __init__(
         self,
         graph: Supernet,
-        protocol: DiscretizationConfig,
+        protocol: DiscretizationConfig | RankingConfig,
         batches: list[tuple[Tensor, Tensor]],
         recalibration: list[Tensor],
         layers: list[nn.BatchNorm2d],
@@ -93,14 +94,14 @@ def discretization_accuracy(
         protocol: what the paper leaves open.
         split: the name of ``data``, for the record.
     """
-    batches = list(data.clean(_CHUNK, protocol.max_images))
-    recalibration = [x for x, _ in train.frozen(protocol.recalibration_images).clean(_CHUNK)]
+    batches = list(data.clean(CHUNK, protocol.max_images))
+    recalibration = [x for x, _ in train.frozen(protocol.recalibration_images).clean(CHUNK)]
     n_images = sum(len(labels) for _, labels in batches)
     rows: list[dict[str, Any]] = []
     with restored_statistics(graph) as layers:
         for cell in [None, *range(len(graph.supercells))]:
             start = 0 if cell is None else graph.module_of(cell)
-            evaluator = _Evaluator(graph, protocol, batches, recalibration, layers, start)
+            evaluator = Evaluator(graph, protocol, batches, recalibration, layers, start)
             for group, choices in space.groups.items():
                 if cell is not None and group not in graph.groups_of(cell):
                     continue

@@ -12,7 +12,9 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +74,16 @@ TABLES: dict[str, pa.Schema] = {
             *[("n", _I)],
         ]
     ),
+    # Optional. A fixed random subset of architectures with the trained supernet. quantity: supernet (its accuracy, percent)
+    # | score (the method's own: sum of log importance, or angle) | <dataset>/<split> (the benchmark's accuracy, percent).
+    # n_images: those behind the supernet's accuracy, null for the others.
+    "architectures": pa.schema([("genotype", _S), ("quantity", _S), ("value", _F), ("n_images", _I)]),
+    # Optional. Largest and smallest eigenvalue of the Hessian of the validation loss in the alphas, after an epoch.
+    "eigenvalues": pa.schema([("epoch", _I), ("eigenvalue", _F), ("smallest", _F), ("n_images", _I)]),
 }
 """Schemas of the parquet tables of a run."""
+OPTIONAL = frozenset({"architectures", "eigenvalues"})
+"""Tables that a run has only if it measured them; a reader finds no rows where there is no file."""
 
 
 def canonical_json(value: object) -> str:
@@ -155,7 +165,7 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     """Return one table of a run, with all columns of its schema.
 
     Raises:
-        UserError: the file is missing, truncated, or lacks a column.
+        UserError: the file is missing (of a table that is not optional), truncated, or lacks a column.
     """
     return _read_arrow(folder, name, TABLES[name]).to_pandas()
 
@@ -163,6 +173,8 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
 def _read_arrow(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
     """Read one table of a run as ``schema``, whose text columns may be dictionaries."""
     path = folder / f"{name}.parquet"
+    if name in OPTIONAL and not path.exists():
+        return schema.empty_table()
     repair = f"delete the folder {folder} and repeat the run"
     encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     try:
@@ -232,7 +244,6 @@ def read_results(results: Path, tables: Iterable[str] = tuple(TABLES)) -> Record
     schemas = {name: _encoded(TABLES[name]) for name in tables}
     rows: list[dict[str, Any]] = []
     metas: dict[str, dict[str, Any]] = {}
-    parts: dict[str, list[pa.Table]] = {name: [] for name in schemas}
     notes: list[str] = []
     for path in sorted(results.rglob("run.json")):
         folder = path.parent
@@ -248,15 +259,18 @@ def read_results(results: Path, tables: Iterable[str] = tuple(TABLES)) -> Record
             notes.append(f"left out, duplicate of run {meta['run_id']}: {folder}")
             continue
         identity = {key: meta[key] for key in KEYS}
-        for name, schema in schemas.items():
-            parts[name].append(_read_arrow(folder, name, schema))
         metas[meta["run_id"]] = meta
         rows.append({**identity, "folder": str(folder)})
     if not rows:
         detail = f" ({len(notes)} unfinished or failed: {notes[0]})" if notes else ""
         raise UserError(f"no finished run below {results}{detail}; run `tox -e reproduce-nb201` or name another folder")
     runs = pd.DataFrame(rows)
-    return Records(runs, metas, {name: _gather(runs, found) for name, found in parts.items()}, notes)
+    folders = [Path(row["folder"]) for row in rows]
+    with ThreadPoolExecutor() as pool:
+        parts = {
+            name: pool.map(partial(_read_arrow, name=name, schema=schema), folders) for name, schema in schemas.items()
+        }
+        return Records(runs, metas, {name: _gather(runs, list(found)) for name, found in parts.items()}, notes)
 
 
 def _gather(runs: pd.DataFrame, tables: list[pa.Table]) -> pd.DataFrame:

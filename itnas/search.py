@@ -6,11 +6,8 @@ A search can be killed at any moment and started again: it continues from its la
 
 from __future__ import annotations
 
-import io
-import pickle
 import random
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,19 +19,38 @@ import filelock
 import numpy as np
 import torch
 
+from itnas.checkpoint import read_checkpoint, restore_generators, write_checkpoint
 from itnas.config import SearchConfig
 from itnas.data.images import Dataset, Loader
 from itnas.data.load import load_data
-from itnas.environment import code_version, describe_environment, deterministic, peak_memory_mb
+from itnas.environment import describe_environment, deterministic
 from itnas.errors import UserError
 from itnas.evaluate import Truth, find_truth, trained_rows
+from itnas.hessian import eigenvalue_row
 from itnas.measure import discretization_accuracy
 from itnas.optimizers import METHODS, Optimizer, Selection
-from itnas.records import SCHEMA_VERSION, read_meta, run_id, write_atomic, write_meta, write_table
+from itnas.ranking import rank_architectures
+from itnas.recording import (
+    Measured,
+    cost_section,
+    data_section,
+    epoch_row,
+    identity_section,
+    result_section,
+    score_rows,
+    semantics_section,
+)
+from itnas.records import OPTIONAL, read_meta, run_id, write_meta, write_table
 from itnas.spaces import SearchSpace, get_space
 
 Progress = Callable[[str, int, int], None]
 """Called with the phase, how much of it is done, and of how much."""
+
+
+MEASURED = ("discretization", "architectures", "eigenvalues")
+"""Tables that are filled by measuring the supernet."""
+PROGRESS = ("epoch", "rows", "scores", "measured", "split", "started", "resumed")
+"""Attributes of a run that a checkpoint keeps."""
 
 
 class RunBusy(UserError):
@@ -66,7 +82,7 @@ def run_search(config: SearchConfig, place: Place) -> Path:
     """
     if place.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"device {place.device} is not available here; use `--device cpu`")
-    truth = find_truth(config.evaluation, place.data_root)
+    truth = find_truth(config.evaluation, get_space(config.space), place.data_root)
     config = replace(config, evaluation=replace(config.evaluation, kind=truth.kind))  # pyright: ignore[reportArgumentType]
     data = load_data(config.data, place.data_root)
     identity = {"config": config.as_dict(), "data": data.checksum, "table": truth.describe()}
@@ -90,9 +106,9 @@ class Run:
         self.folder = place.results / place.study / identifier
         self.space: SearchSpace = get_space(config.space)
         self.epoch = 0
-        self.rows: dict[str, list[dict[str, Any]]] = {"epochs": [], "timing": [], "discretization": []}
-        self.scores: list[tuple[int, str, dict[str, np.ndarray], dict[str, np.ndarray]]] = []
-        self.discretized = False
+        self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("epochs", "timing", *MEASURED)}
+        self.scores: list[Measured] = []
+        self.measured: set[str] = set()
         self.split = "valid"
         self.resumed = 0
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -112,6 +128,7 @@ class Run:
             with deterministic(self.config.determinism):
                 self.train()
                 self.discretize()
+                self.rank()
                 selection = self.select()
                 evaluation = self.evaluate(selection)
         except Exception as error:
@@ -171,42 +188,54 @@ class Run:
             with_none = self.optimizer.derive(exclude_none=False)
             without_none = self.optimizer.derive(exclude_none=True)
         self.scores.append((self.epoch, self.optimizer.score_kind, scores, cells))
+        self.measure_curvature()
         own = without_none if self.config.optimizer.exclude_none else with_none
-        genotypes = {"genotype": own, "genotype_with_none": with_none, "genotype_without_none": without_none}
-        skips = {
-            key.replace("genotype", "skips"): self.space.count(genotype, self.space.skip_name)
-            for key, genotype in genotypes.items()
-        }
-        train_loss, train_accuracy = losses or (None, None)
-        valid_loss, valid_accuracy = validated or (None, None)
-        self.rows["epochs"].append(
-            {
-                "epoch": self.epoch,
-                "train_loss": train_loss,
-                "train_accuracy": train_accuracy,
-                "valid_loss": valid_loss,
-                "valid_accuracy": valid_accuracy,
-                "learning_rate": rate,
-                **genotypes,
-                **skips,
-            }
-        )
+        genotypes = (own, with_none, without_none)
+        self.rows["epochs"].append(epoch_row(self.space, self.epoch, losses, validated, rate, genotypes))
+
+    def measure_curvature(self) -> None:
+        """Record the eigenvalues of the alphas' Hessian where the epoch is one of those, and the method has alphas."""
+        config = self.config.eigenvalues
+        if config is None or self.optimizer.score_kind != "alpha" or not config.due(self.epoch, self.config.epochs):
+            return
+        with self.timed("eigenvalues", self.epoch):
+            alphas = self.optimizer.architectural_weights
+            row = eigenvalue_row(self.optimizer.graph, alphas, self.valid_data, config, self.epoch)
+        self.rows["eigenvalues"].append(row)
 
     def discretize(self) -> None:
         """Measure discretization accuracy of the supernet as training left it."""
         protocol = self.config.discretization
-        if self.discretized or not protocol.enabled or not self.optimizer.discretizes:
+        if "discretization" in self.measured or not protocol.enabled or not self.optimizer.discretizes:
             return
         self.place.progress("discretization", 0, 1)
         with self.timed("discretization", None):
-            data, split = self.optimizer.prepare_measurement(self.train_data, self.valid_data)
-            if split != "valid":
-                data = data.frozen(protocol.max_images, seed=1)
-            self.split = split
+            data = self.measurement_data(protocol.max_images)
             self.rows["discretization"] = discretization_accuracy(
-                self.optimizer.graph, self.space, data, self.train_data, protocol, split
+                self.optimizer.graph, self.space, data, self.train_data, protocol, self.split
             )
-        self.discretized = True
+        self.done("discretization")
+
+    def rank(self) -> None:
+        """Measure the accuracy and the method's own score of many architectures, before a selection changes the supernet."""
+        config = self.config.ranking
+        if "architectures" in self.measured or config is None or not self.optimizer.discretizes:
+            return
+        with self.timed("ranking", None):
+            data = self.measurement_data(config.max_images)
+            self.rows["architectures"] = rank_architectures(
+                self.optimizer, data, self.train_data, config, self.truth.table, self.place.progress
+            )
+        self.done("architectures")
+
+    def measurement_data(self, max_images: int) -> Loader:
+        """Return the images that the trained supernet is measured on; ``split`` says which they are."""
+        data, self.split = self.optimizer.prepare_measurement(self.train_data, self.valid_data)
+        return data if self.split == "valid" else data.frozen(max_images, seed=1)
+
+    def done(self, table: str) -> None:
+        """Remember that a table is filled, which a resumed search does not do again."""
+        self.measured.add(table)
         self.save()
 
     def select(self) -> Selection:
@@ -233,103 +262,26 @@ class Run:
 
     def finish(self, selection: Selection, evaluation: list[dict[str, Any]]) -> None:
         """Write the tables, then ``run.json`` as finished; remove what only resuming needed."""
-        for name, rows in {**self.rows, "scores": self.score_rows(), "evaluation": evaluation}.items():
-            write_table(self.folder, name, rows)
-        worth = {
-            f"{row['dataset']}/{row['split']}": row["value"]
-            for row in evaluation
-            if row["genotype"] == selection.genotype and row["seed"] == "mean"
-        }
-        last = self.rows["epochs"][-1]
-        result = {
-            "genotype": selection.genotype,
-            "genotype_with_none": selection.genotype_with_none,
-            "genotype_without_none": selection.genotype_without_none,
-            "supernet_valid_accuracy": last["valid_accuracy"],
-            "supernet_parameters": round(self.optimizer.get_model_size() * 1e6),
-            "accuracy": worth,
-        }
-        self.write_meta("finished", result)
+        tables = {**self.rows, "scores": score_rows(self.scores, self.optimizer), "evaluation": evaluation}
+        for name, rows in tables.items():
+            if rows or name not in OPTIONAL:
+                write_table(self.folder, name, rows)
+        result = result_section(selection, evaluation, self.rows["epochs"][-1], self.optimizer)
+        self.write_meta("finished", result, selection)
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
-    def score_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of the table `scores`: aggregate scores as cell -1, then every cell's own."""
-        rows: list[dict[str, Any]] = []
-        for epoch, kind, scores, cells in self.scores:
-            for group, choices in self.space.groups.items():
-                arrays = [(-1, scores[group])]
-                if group in cells:
-                    arrays += zip(self.optimizer.graph.cells_of(group), cells[group], strict=True)
-                for cell, array in arrays:
-                    rows += [
-                        {
-                            "epoch": epoch,
-                            "cell": cell,
-                            "group": group,
-                            "choice": choice.name,
-                            "candidate": candidate,
-                            "kind": kind,
-                            "score": float(array[i][k]),
-                        }
-                        for i, choice in enumerate(choices)
-                        for k, candidate in enumerate(choice.candidates)
-                    ]
-        return rows
-
-    def write_meta(self, status: str, result: dict[str, Any]) -> None:
+    def write_meta(self, status: str, result: dict[str, Any], selection: Selection | None = None) -> None:
         """Write ``run.json`` with the given status."""
-        config = self.config
-        seconds = {
-            phase: sum(row["seconds"] for row in self.rows["timing"] if row["phase"] == phase)
-            for phase in ("train", "scores", "discretization", "selection", "evaluation")
-        }
-        protocol = "n/a: the method trains no supernet"
-        if self.optimizer.discretizes:
-            protocol = config.discretization.describe(self.split)
-            protocol = protocol if config.discretization.enabled else "n/a: switched off"
+        device, finished = self.place.device, status == "finished"
         write_meta(
             self.folder,
             {
-                "schema_version": SCHEMA_VERSION,
-                "run_id": self.id,
-                "study": self.place.study,
-                "space": config.space,
-                "method": config.method,
-                "dataset": config.data.dataset,
-                "preset": config.preset,
-                "search_seed": config.seed,
-                "status": status,
-                "config": config.as_dict(),
-                "code": code_version(),
-                "environment": describe_environment(self.place.device),
-                "data": {
-                    "dataset": self.data.info.name,
-                    "checksum": self.data.checksum,
-                    "split": self.data.split,
-                    "n_train": len(self.data.train.images),
-                    "n_valid": len(self.data.valid.images),
-                    "n_test": len(self.data.test.images),
-                    "table": self.truth.describe(),
-                },
-                "semantics": {
-                    "score_kind": self.optimizer.score_kind,
-                    "rule": "without_none" if config.optimizer.exclude_none else "with_none",
-                    "discretization": protocol,
-                    "evaluation": self.truth.kind,
-                    "reference": None if self.truth.table is None else self.truth.table.reference(),
-                    "accuracy_unit": "percent",
-                    "determinism": config.determinism,
-                },
+                **identity_section(self.config, self.id, self.place.study, status),
+                "environment": describe_environment(device),
+                "data": data_section(self.data, self.truth),
+                "semantics": semantics_section(self.config, self.optimizer, self.truth, self.split, selection),
                 "result": result,
-                "cost": {
-                    **{f"{phase}_seconds": round(value, 3) for phase, value in seconds.items()},
-                    "search_seconds": round(seconds["train"] + seconds["scores"] + seconds["selection"], 3),
-                    "total_seconds": round(sum(seconds.values()), 3),
-                    "peak_memory_mb": round(peak_memory_mb(self.place.device), 1),
-                    "started": self.started,
-                    "finished": datetime.now(UTC).isoformat(timespec="seconds") if status == "finished" else None,
-                    "resumed": self.resumed,
-                },
+                "cost": cost_section(self.rows["timing"], device, self.started, self.resumed, finished=finished),
             },
         )
 
@@ -341,54 +293,29 @@ class Run:
 
     def save(self, *, selecting: bool = False) -> None:
         """Write everything that continuing needs, atomically."""
-        state = {
-            "epoch": self.epoch,
-            "rows": self.rows,
-            "scores": self.scores,
-            "discretized": self.discretized,
-            "split": self.split,
+        state = {name: getattr(self, name) for name in PROGRESS}
+        state |= {
             "selecting": selecting,
-            "started": self.started,
-            "resumed": self.resumed,
             "parts": {name: part.state_dict() for name, part in self.optimizer.get_checkpointables().items()},
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "generators": {
-                "python": random.getstate(),
-                "numpy": np.random.get_state(),  # noqa: NPY002
-                "torch": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-                "run": self.generator.get_state(),
-            },
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_atomic(self.folder / "checkpoint.pt", buffer.getvalue())
+        write_checkpoint(self.folder / "checkpoint.pt", state, self.generator)
 
     def restore(self) -> None:
         """Continue from the checkpoint, if there is one."""
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
+        state = read_checkpoint(self.folder / "checkpoint.pt", self.place.device)
+        if state is None:
             return
-        try:
-            state = torch.load(path, map_location=self.place.device, weights_only=False)
-        except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as error:
-            raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}); delete it to repeat the run") from None
-        self.epoch, self.rows, self.scores = state["epoch"], state["rows"], state["scores"]
-        self.discretized, self.started, self.resumed = state["discretized"], state["started"], state["resumed"] + 1
-        self.split = state["split"]
+        for name in PROGRESS:
+            setattr(self, name, state[name])
+        self.resumed += 1
         if state["selecting"]:
             self.optimizer.restore_selection()
         for name, part in self.optimizer.get_checkpointables().items():
             part.load_state_dict(state["parts"][name])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        generators = state["generators"]
-        random.setstate(generators["python"])
-        np.random.set_state(generators["numpy"])  # noqa: NPY002
-        torch.set_rng_state(generators["torch"].cpu())
-        if generators["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([s.cpu() for s in generators["cuda"]])
-        self.generator.set_state(generators["run"].cpu())
+        restore_generators(state, self.generator)
 
     @contextmanager
     def timed(self, phase: str, epoch: int | None) -> Iterator[None]:

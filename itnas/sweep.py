@@ -42,9 +42,14 @@ class Outcome:
     seconds: float
 
 
-def label_of(config: SearchConfig) -> str:
-    """Return the words by which a display names a run."""
-    return f"{config.method} seed {config.seed}"
+def labels_of(configs: Sequence[SearchConfig]) -> list[str]:
+    """Return the words by which a display names every run: space and data set only where there are several."""
+    several = len({config.space for config in configs}) > 1, len({config.data.dataset for config in configs}) > 1
+    labels = []
+    for config in configs:
+        where = [name for name, say in zip((config.space, config.data.dataset), several, strict=True) if say]
+        labels.append(" ".join([*where, config.method, f"seed {config.seed}"]))
+    return labels
 
 
 def run_sweep(configs: Sequence[SearchConfig], place: Place, workers: int = 2) -> list[Outcome]:
@@ -87,7 +92,7 @@ def run_sweep(configs: Sequence[SearchConfig], place: Place, workers: int = 2) -
                     waiting.append((number, configs[number]))
                     display.say(number, "another process works on it; waiting")
                     continue
-                outcome = Outcome(label_of(configs[number]), status, detail, time.monotonic() - start)
+                outcome = Outcome(display.labels[number], status, detail, time.monotonic() - start)
                 outcomes.append(outcome)
                 display.end(number, outcome)
             time.sleep(_POLL)
@@ -156,7 +161,7 @@ class _Display:
     """A live table on a terminal, plain lines elsewhere."""
 
     def __init__(self, configs: Sequence[SearchConfig], place: Place) -> None:
-        self.labels = [label_of(config) for config in configs]
+        self.labels = labels_of(configs)
         self.console = Console(file=sys.stdout, highlight=False)
         self.live = self.console.is_terminal
         self.ended = 0
@@ -164,7 +169,7 @@ class _Display:
         self.last: dict[int, tuple[str, int]] = {}
         if self.live:
             self.bars = Progress(
-                TextColumn("{task.description:28}"),
+                TextColumn(f"{{task.description:{max(28, *map(len, self.labels))}}}"),
                 BarColumn(24),
                 TextColumn("{task.fields[phase]:26}"),
                 TimeElapsedColumn(),

@@ -158,6 +158,10 @@ class NASBench101Table:
             int(self._column("n_vertices")[index]), int(self._column("adj_bits")[index]), self._column("ops")[index]
         )
 
+    def structures(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Return the columns ``n_vertices``, ``adj_bits`` and ``ops`` of all graphs; see :meth:`Graph.from_bits`."""
+        return self._column("n_vertices"), self._column("adj_bits"), self._column("ops")
+
     def lookup(self, graph: str | Graph, *, dataset: Dataset, split: Split, epochs: Epochs, repeat: Repeat) -> float:
         """Return one accuracy in percent.
 

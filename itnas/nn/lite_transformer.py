@@ -133,9 +133,10 @@ class LiteTransformer(WeightedMixing):
         assert logits is not None
         return attention.transpose(0, 1), logits.transpose(0, 1), x
 
-    def forward(self, candidates: Candidates) -> tuple[list[Tensor], Tensor]:
+    def forward(self, candidates: Candidates) -> tuple[list[Tensor], Tensor | None]:
         """Mix as the configuration says; only `it_residual` adds a term that is no weighted sum."""
-        if self.config.mix != "it_residual":
+        decided = self.kept_weight == "one" and len(self.kept) == candidates.n_edges
+        if self.config.mix != "it_residual" or decided:
             return super().forward(candidates)
         outputs = candidates.all()
         if self.kept and self.kept_gate == "masked":

@@ -72,8 +72,10 @@ class WeightedMixing(Mixing):
     def weigh(self, outputs: list[Tensor | None], candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Return weights ``[B or 1, E, m, C or 1]`` and importance ``[B or 1, E, m]`` of the candidates' outputs."""
 
-    def forward(self, candidates: Candidates) -> tuple[list[Tensor], Tensor]:
-        """Weigh all candidates and sum them edge by edge."""
+    def forward(self, candidates: Candidates) -> tuple[list[Tensor], Tensor | None]:
+        """Weigh all candidates and sum them edge by edge; where all edges are discretized, compute what is kept only."""
+        if len(self.kept) == candidates.n_edges and self.kept_weight == "one":
+            return [candidates.total(edge, self.kept[edge]) for edge in range(candidates.n_edges)], None
         outputs = candidates.all()
         if self.kept and self.kept_gate == "masked":
             outputs = self._mask(outputs, candidates)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -19,7 +20,7 @@ from itnas.errors import UserError
 from itnas.nn.oneshot1 import OneShot1SuperCell, OneShot1Supernet
 from itnas.nn.operations import ResNetBlock
 from itnas.nn.supernets import NASBench201SuperCell, Supernet
-from itnas.spaces.base import SearchSpace
+from itnas.spaces.base import Chosen, SearchSpace
 from itnas.spaces.nasbench1shot1 import OPERATIONS as ONESHOT1_OPERATIONS
 from itnas.spaces.nasbench1shot1 import NASBench1Shot1, all_cells, all_graphs, close
 from itnas.spaces.nasbench201 import EDGES, OPERATIONS, PATHS, NASBench201, format_ops
@@ -53,6 +54,10 @@ class ArchitectureAngles(ABC):
     @abstractmethod
     def genotype(self, code: np.ndarray) -> str:
         """Return the genotype of a code."""
+
+    @abstractmethod
+    def code(self, chosen: Chosen) -> tuple[int, ...]:
+        """Return the code of the architecture that keeps ``chosen``; genes of what dropped out are 0."""
 
     @abstractmethod
     def kept(self, codes: np.ndarray) -> dict[str, np.ndarray]:
@@ -155,6 +160,10 @@ class NASBench201Angles(ArchitectureAngles):
         """Return the architecture string."""
         return format_ops(code)
 
+    def code(self, chosen: Chosen) -> tuple[int, ...]:
+        """Return the six operations."""
+        return tuple(op for (op,) in chosen["edges"])
+
     def kept(self, codes: np.ndarray) -> dict[str, np.ndarray]:
         """Return the operations one-hot."""
         return {"edges": codes[:, :, None] == np.arange(len(OPERATIONS))}
@@ -246,6 +255,10 @@ class OneShot1Angles(ArchitectureAngles):
 
     def codes(self) -> np.ndarray:
         """Return the distinct cells; genes of what dropped out are 0."""
+        return self._codes
+
+    @cached_property
+    def _codes(self) -> np.ndarray:
         graphs, ops = all_cells(self.space)
         genes = np.array(
             [
@@ -258,6 +271,12 @@ class OneShot1Angles(ArchitectureAngles):
     def genotype(self, code: np.ndarray) -> str:
         """Return the canonical genotype."""
         return str(close(self._parents(code[self.blocks :]), [int(op) for op in code[: self.blocks]]))
+
+    def code(self, chosen: Chosen) -> tuple[int, ...]:
+        """Return the operations, then the index of every decided node's set of parents."""
+        ops = [kept[0] if kept else 0 for kept in chosen["operations"]]
+        parents = ((sets, chosen[self.space.input_groups[node]][0]) for node, sets in self.sets.items())
+        return (*ops, *(sets.index(kept) if kept else 0 for sets, kept in parents))
 
     def kept(self, codes: np.ndarray) -> dict[str, np.ndarray]:
         """Return the operations of blocks that did not drop out, and the parents of nodes that did not."""

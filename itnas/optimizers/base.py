@@ -8,7 +8,7 @@ it selects. The contract has the names and meanings of NASLib's ``MetaOptimizer`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -246,6 +246,20 @@ class Optimizer(ABC):
     def derive(self, *, exclude_none: bool) -> str:
         """Return the genotype that the current scores give."""
         return self.space.derive(self.scores(), exclude_none=exclude_none)
+
+    def architecture_scores(self, genotypes: Sequence[str]) -> np.ndarray | None:
+        """Return the method's own score of whole architectures ``[n]``, larger is better; None where it has none.
+
+        By default the sum of the log importance of what each choice keeps, at the present scores.
+        """
+        tiny = np.finfo(float).tiny
+        logs = {group: np.log(np.maximum(scores, tiny)) for group, scores in self.scores().items()}
+        totals = []
+        for genotype in genotypes:
+            kept = self.space.chosen(genotype)
+            parts = (logs[group][place, list(k)].sum() for group in kept for place, k in enumerate(kept[group]))
+            totals.append(sum(parts))
+        return np.array(totals)
 
     def prepare_measurement(self, train: Loader, valid: Loader) -> tuple[Loader, str]:
         """Return the data on which discretization accuracy is measured, and the name of that split."""

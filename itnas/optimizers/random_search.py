@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from itnas.data.images import DatasetInfo, Loader
 from itnas.errors import UserError
 from itnas.nn.mixing import MixingFactory
-from itnas.optimizers.base import Batch, MethodConfig, Optimizer, Selection, StepResult
+from itnas.optimizers.base import Batch, MethodConfig, Optimizer, StepResult
 from itnas.spaces.base import SearchSpace
 
 
@@ -49,13 +50,18 @@ class RandomSearch(Optimizer):
             for group, choices in self.space.groups.items()
         }
 
-    def select(self, train_data: Loader, valid_data: Loader) -> Selection:
+    def prepare_data(self, train: Loader, valid: Loader, generator: torch.Generator) -> tuple[Loader, Loader]:
         """Draw one cell from all cells, and one from those without `none`."""
-        rng = np.random.default_rng(int(torch.randint(2**31, (), generator=self.generator)))
-        with_none = self.space.random(rng, exclude_none=False)
-        without_none = self.space.random(rng, exclude_none=True)
-        own = without_none if self.config.exclude_none else with_none
-        return Selection(own, with_none, without_none, self.scores(), self.score_kind)
+        rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+        self.drawn = {exclude: self.space.random(rng, exclude_none=exclude) for exclude in (False, True)}
+        return super().prepare_data(train, valid, generator)
+
+    def derive(self, *, exclude_none: bool) -> str:
+        """Return the drawn cell, which no score decides."""
+        return self.drawn[exclude_none]
+
+    def architecture_scores(self, genotypes: Sequence[str]) -> None:
+        """There is no score."""
 
     def get_checkpointables(self) -> dict[str, Any]:
         """Return nothing but an empty model."""

@@ -6,6 +6,7 @@ space, and that it can be had exactly for all architectures, stands in ``angles.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -96,6 +97,10 @@ class RLNAS(Optimizer):
         if exclude_none:
             angles = np.where(self.architectures.has_none(codes), -np.inf, angles)
         return self.architectures.genotype(codes[int(angles.argmax())])
+
+    def architecture_scores(self, genotypes: Sequence[str]) -> np.ndarray:
+        """Return the angle (radians) of every architecture."""
+        return self.angles(np.array([self.architectures.code(self.space.chosen(genotype)) for genotype in genotypes]))
 
     def prepare_measurement(self, train: Loader, valid: Loader) -> tuple[Loader, str]:
         """Measure on the random labels the supernet was trained on, other choices as in the derived architecture."""

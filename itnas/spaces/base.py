@@ -12,6 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from itnas.errors import UserError
+
 Scores = Mapping[str, np.ndarray]
 """One score per candidate: ``{group: array [choice, candidate]}``; the larger, the better."""
 Chosen = Mapping[str, Sequence[tuple[int, ...]]]
@@ -92,6 +94,14 @@ class SearchSpace(ABC):
     @abstractmethod
     def chosen(self, genotype: str) -> Chosen:
         """Return which candidates of every choice ``genotype`` keeps."""
+
+    def genotypes(self) -> list[str]:
+        """Return all architectures of the space, each once.
+
+        Raises:
+            UserError: there are too many to list.
+        """
+        raise UserError(f"space {self.name} has too many architectures to list; name a number of them instead of `all`")
 
     def phases(self) -> tuple[Phase, ...]:
         """Return all decisions, in the order in which a method that decides one after another takes them.

@@ -115,6 +115,14 @@ class NASBench1Shot1(SearchSpace):
         kept: dict[str, list[tuple[int, ...]]] = {"operations": [(op,) if op >= 0 else () for op in cell.ops]}
         return kept | {group: [cell.parents[node - 1]] for node, group in self.input_groups.items()}
 
+    def genotypes(self) -> list[str]:
+        """Return the 3,702, 12,474 or 135,900 distinct cells in the order of :func:`all_cells`."""
+        graphs = all_graphs(self.n_parents)
+        return [
+            str(Cell(graphs[graph], tuple(ops)))
+            for graph, ops in zip(*map(np.ndarray.tolist, all_cells(self)), strict=True)
+        ]
+
     def phases(self) -> tuple[Phase, ...]:
         """Return the operations of all blocks, then the parents of all nodes that have a choice."""
         every = range(len(OPERATIONS))
@@ -200,6 +208,22 @@ class NASBench1Shot13(NASBench1Shot1):
 
     name: ClassVar[str] = "nasbench1shot1-3"
     n_parents: ClassVar[tuple[int, ...]] = (1, 1, 1, 2, 2, 2)
+
+
+def space_of(genotype: str) -> NASBench1Shot1:
+    """Return the space that a genotype belongs to, told by its number of blocks and of the output's parents.
+
+    Raises:
+        UserError: no space has such cells.
+    """
+    fields = genotype.strip().partition("|")[0].split(";")
+    shape = (len(fields), len(fields[-1].split(",")))
+    for kind in (NASBench1Shot11, NASBench1Shot12, NASBench1Shot13):
+        if shape == (len(kind.n_parents), kind.n_parents[-1]):
+            return kind()
+    raise UserError(
+        f"{genotype.strip()!r} is no cell of NAS-Bench-1Shot1, which has 4 blocks and 2 or 3 parents of the output, or 5 and 2"
+    )
 
 
 def close(parents: Sequence[Sequence[int]], ops: Sequence[int]) -> Cell:

@@ -49,6 +49,10 @@ class NASBench201(SearchSpace):
         """Return the six operations in edge order."""
         return [OPERATIONS[op] for op in parse(genotype)]
 
+    def genotypes(self) -> list[str]:
+        """Return the 15,625 cells in counting order."""
+        return [format_ops(cell) for cell in all_cells()]
+
     def chosen(self, genotype: str) -> Chosen:
         """Return the operation of every edge."""
         return {"edges": [(op,) for op in parse(genotype)]}

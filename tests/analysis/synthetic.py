@@ -14,10 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from analysis.optional import SCHEMAS
 from itnas import records
 from itnas.spaces import get_space
 from itnas.spaces.base import SearchSpace
@@ -251,18 +248,15 @@ def _write_optional(folder: Path, space: SearchSpace, spec: Spec, epochs: int, r
             for quantity, column in values.items()
             for genotype, value in zip(genotypes, column, strict=True)
         ]
-        _write(folder, "architectures", rows)
+        records.write_table(folder, "architectures", rows)
     if spec.eigenvalues and epochs and KINDS.get(spec.method, "alpha") == "alpha":
         curve = 0.1 * (1 + 2 / (1 + np.exp(-(np.arange(epochs + 1) - epochs / 2)))) + rng.normal(0, 0.002, epochs + 1)
-        _write(
-            folder,
-            "eigenvalues",
-            [{"epoch": e, "eigenvalue": v, "n_images": 400} for e, v in enumerate(curve) if e % 2],
-        )
-
-
-def _write(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS[name]), folder / f"{name}.parquet")
+        rows = [
+            {"epoch": e, "eigenvalue": v, "smallest": -v / 3, "n_images": 400}
+            for e, v in enumerate(curve)
+            if e % 2 == 0
+        ]
+        records.write_table(folder, "eigenvalues", rows)
 
 
 def _sections(spec: Spec, result: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:

@@ -12,13 +12,12 @@ from scipy import stats as scipy_stats
 
 from analysis import ranking
 from analysis.common import Arguments, Group, read_groups
-from analysis.optional import read_optional
 from itnas.errors import UserError
 from tests.analysis.synthetic import Spec, write_results, write_run
 
 
 def group_of(results: Path) -> Group:
-    return next(iter(read_groups(Arguments(results), ())))
+    return next(iter(read_groups(Arguments(results), ("architectures",))))
 
 
 def test_tau_rho_and_overlap_by_hand() -> None:
@@ -51,7 +50,7 @@ def test_a_constant_side_ranks_nothing() -> None:
 
 def test_one_row_per_run_and_ranker_and_means_over_seeds(tmp_path: Path) -> None:
     results = write_results(tmp_path, methods=("darts", "it-nas"), seeds=2, epochs=1, architectures=60)
-    runs = ranking.rankings(read_optional(group_of(results), "architectures"), "cifar10/test", top=10)
+    runs = ranking.rankings(group_of(results).records["architectures"], "cifar10/test", top=10)
     assert len(runs) == 2 * 2 * 2
     means = ranking.method_rankings(runs).set_index(["method", "ranker"])["tau"].to_dict()
     for (method, ranker), part in runs.groupby(["method", "ranker"]):
