@@ -19,7 +19,7 @@ from itnas.optimizers.base import SGDConfig
 from itnas.optimizers.darts import DARTSConfig
 from itnas.optimizers.darts_pt import DARTSPTConfig
 from itnas.optimizers.rlnas import RLNASConfig
-from itnas.spaces import NASBench1Shot1, get_space
+from itnas.spaces import CellSpace, NASBench1Shot1, get_space
 
 PRESETS = ("digits", "cifar10-small", "paper")
 """Names of the presets."""
@@ -194,6 +194,10 @@ def make_config(space: str, method: str, preset: str, seed: int, *, smoke: bool 
     config = {"digits": _digits, "cifar10-small": _cifar10_small, "paper": _paper}[preset](space, method, seed)
     if isinstance(get_space(space), NASBench1Shot1):
         config = _oneshot1(config)
+    if isinstance(get_space(space), CellSpace):
+        from itnas.protocols import for_cells  # its protocols are made of this module's classes
+
+        config = for_cells(config)
     if method == "random":
         config = replace(config, epochs=0)
     config = _without_the_meaningless(config)

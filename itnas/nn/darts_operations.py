@@ -1,4 +1,4 @@
-"""Candidate operations of the DARTS space and of S1 to S4, one edge at a time.
+"""Candidate operations of the DARTS space and of S1 to S4, for one edge or for several that read the same input.
 
 In a supernet every pooling is followed by BatchNorm and no BatchNorm is affine; in a stand-alone network pooling stands
 alone and BatchNorm is affine (DARTS's released code). An edge that leaves an input of a reduction cell has stride 2; sizes
@@ -20,84 +20,144 @@ POOLS = ("max_pool_3x3", "avg_pool_3x3")
 """The operations without weights of their own that a supernet follows with BatchNorm."""
 
 
-class Pointwise(nn.Conv2d):
-    """A 1x1 convolution without bias; on a CPU twice as fast as torch's on channels-last memory."""
+class EdgeBatchNorm(nn.BatchNorm2d):
+    """BatchNorm of several edges side by side in the channels."""
+
+    def one(self, x: Tensor, own: slice) -> Tensor:
+        """Normalise the channels of one edge alone; its running statistics follow, the others' rest."""
+        mean, var = (None, None) if self.running_mean is None else (self.running_mean[own], self.running_var[own])  # pyright: ignore
+        weight, bias = (self.weight[own], self.bias[own]) if self.affine else (None, None)
+        momentum = 0.0 if self.momentum is None else self.momentum
+        return F.batch_norm(x, mean, var, weight, bias, self.training or mean is None, momentum, self.eps)
+
+
+class DepthwiseRound(nn.Module):
+    """Depthwise convolution, pointwise convolution, BatchNorm, for one edge or for several side by side in the channels."""
+
+    def __init__(
+        self, channels: int, kernel: int, stride: int, dilation: int, *, n_edges: int, affine: bool, track: bool
+    ) -> None:
+        super().__init__()
+        self.n_edges, self.channels, wide = n_edges, channels, n_edges * channels
+        padding = dilation * (kernel // 2)
+        self.depthwise = nn.Conv2d(wide, wide, kernel, stride, padding, dilation, groups=wide, bias=False)
+        self.pointwise = nn.Conv2d(wide, wide, 1, groups=n_edges, bias=False)
+        self.bn = EdgeBatchNorm(wide, affine=affine, track_running_stats=track)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, c_in, H, W]`` to ``[B, c_out, H, W]``."""
-        if x.is_cuda or not x.is_contiguous(memory_format=torch.channels_last):
-            return super().forward(x)
-        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1)).permute(0, 3, 1, 2)
+        """Map ``[B, E*C, H, W]`` (after ReLU) to the same, smaller by the stride."""
+        return self.bn(pointwise(self.depthwise(x), self.pointwise.weight, self.n_edges))
+
+    def one(self, x: Tensor, edge: int) -> Tensor:
+        """Compute one edge alone: ``[B, C, H, W]`` (after ReLU)."""
+        own, conv = slice(edge * self.channels, (edge + 1) * self.channels), self.depthwise
+        y = F.conv2d(x, conv.weight[own], None, conv.stride, conv.padding, conv.dilation, self.channels)  # pyright: ignore
+        return self.bn.one(pointwise(y, self.pointwise.weight[own], 1), own)
 
 
-class Activated(nn.Sequential):
-    """Modules of which the first is a ReLU."""
+def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """Apply a 1x1 convolution; ungrouped on channels-last memory of a CPU as a product, which is twice as fast."""
+    if groups > 1 or x.is_cuda or not x.is_contiguous(memory_format=torch.channels_last):
+        return F.conv2d(x, weight, groups=groups)
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
+
+
+class DepthwiseConvs(nn.Module):
+    """``sep_conv``: two rounds, the first strided, ReLU before each; ``dil_conv``: one round of dilation 2 after a ReLU."""
+
+    def __init__(
+        self, name: str, channels: int, stride: int, *, n_edges: int = 1, affine: bool = True, track: bool = True
+    ) -> None:
+        super().__init__()
+        strides, dilation = ((stride, 1), 1) if name.startswith("sep") else ((stride,), 2)
+        words = {"n_edges": n_edges, "affine": affine, "track": track}
+        self.rounds = nn.ModuleList(
+            DepthwiseRound(channels, KERNELS[name], step, dilation, **words) for step in strides
+        )
+        self.n_edges = n_edges
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, C, H, W]`` to ``[B, E*C, H/stride, W/stride]``."""
+        return self.activated(F.relu(x))
 
     def activated(self, x: Tensor) -> Tensor:
-        """Apply all but the ReLU, to an input that went through one already."""
-        for module in list(self.children())[1:]:
-            x = module(x)
+        """Map an input that went through a ReLU."""
+        x = torch.cat([x] * self.n_edges, dim=1) if self.n_edges > 1 else x
+        for number, step in enumerate(self.rounds):
+            x = step(F.relu(x) if number else x)
         return x
 
-
-class SepConv(Activated):
-    """Two rounds of ReLU, depthwise convolution, pointwise convolution, BatchNorm; only the first is strided."""
-
-    def __init__(self, channels: int, kernel: int, stride: int, *, affine: bool = True, track: bool = True) -> None:
-        super().__init__(
-            *_depthwise_round(channels, kernel, stride, kernel // 2, 1, affine, track),
-            *_depthwise_round(channels, kernel, 1, kernel // 2, 1, affine, track),
-        )
-
-
-class DilConv(Activated):
-    """ReLU, depthwise convolution of dilation 2, pointwise convolution, BatchNorm."""
-
-    def __init__(self, channels: int, kernel: int, stride: int, *, affine: bool = True, track: bool = True) -> None:
-        super().__init__(*_depthwise_round(channels, kernel, stride, kernel - 1, 2, affine, track))
-
-
-def _depthwise_round(
-    channels: int, kernel: int, stride: int, padding: int, dilation: int, affine: bool, track: bool
-) -> list[nn.Module]:
-    depthwise = nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False)
-    pointwise = Pointwise(channels, channels, 1, bias=False)
-    return [nn.ReLU(), depthwise, pointwise, nn.BatchNorm2d(channels, affine=affine, track_running_stats=track)]
+    def one(self, x: Tensor, edge: int) -> Tensor:
+        """Compute one edge alone from an input that went through a ReLU."""
+        for number, step in enumerate(self.rounds):
+            assert isinstance(step, DepthwiseRound)
+            x = step.one(F.relu(x) if number else x, edge)
+        return x
 
 
 class FactorizedReduce(nn.Module):
     """Halve the image without losing a pixel: ReLU, two 1x1 convolutions of stride 2 a pixel apart, side by side, BatchNorm."""
 
-    def __init__(self, c_in: int, c_out: int, *, affine: bool = True, track: bool = True) -> None:
+    def __init__(self, c_in: int, c_out: int, *, n_edges: int = 1, affine: bool = True, track: bool = True) -> None:
         super().__init__()
-        self.conv_1 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.conv_2 = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
-        self.bn = nn.BatchNorm2d(c_out, affine=affine, track_running_stats=track)
+        self.parts = (c_out // 2, c_out - c_out // 2)
+        self.conv_1, self.conv_2 = (nn.Conv2d(c_in, n_edges * part, 1, stride=2, bias=False) for part in self.parts)
+        self.bn = EdgeBatchNorm(n_edges * c_out, affine=affine, track_running_stats=track)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, c_in, H, W]`` to ``[B, c_out, ceil(H/2), ceil(W/2)]``."""
+        """Map ``[B, c_in, H, W]`` to ``[B, E*c_out, ceil(H/2), ceil(W/2)]``."""
         return self.activated(F.relu(x))
 
     def activated(self, x: Tensor) -> Tensor:
-        """Apply all but the ReLU, to an input that went through one already."""
+        """Map an input that went through a ReLU."""
+        halves = [F.conv2d(pixels, conv.weight, stride=2).split(part, 1) for pixels, conv, part in self._halves(x)]
+        return self.bn(torch.cat([half for pair in zip(*halves, strict=True) for half in pair], dim=1))
+
+    def one(self, x: Tensor, edge: int) -> Tensor:
+        """Compute one edge alone from an input that went through a ReLU."""
+        halves = [
+            F.conv2d(pixels, conv.weight[edge * part : (edge + 1) * part], stride=2)
+            for pixels, conv, part in self._halves(x)
+        ]
+        width = sum(self.parts)
+        return self.bn.one(torch.cat(halves, dim=1), slice(edge * width, (edge + 1) * width))
+
+    def _halves(self, x: Tensor) -> list[tuple[Tensor, nn.Conv2d, int]]:
         height, width = x.shape[2:]
         shifted = F.pad(x, [0, width % 2, 0, height % 2])[:, :, 1:, 1:]
-        return self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], dim=1))
+        return list(zip((x, shifted), (self.conv_1, self.conv_2), self.parts, strict=True))
 
 
 class PoolBN(nn.Module):
     """3x3 pooling (borders averaged over the pixels that exist), then BatchNorm if asked for."""
 
     def __init__(
-        self, name: str, channels: int, stride: int, *, bn: bool = False, affine: bool = True, track: bool = True
+        self,
+        name: str,
+        channels: int,
+        stride: int,
+        *,
+        bn: bool = False,
+        n_edges: int = 1,
+        affine: bool = True,
+        track: bool = True,
     ) -> None:
         super().__init__()
-        self.name, self.stride = name, stride
-        self.bn = nn.BatchNorm2d(channels, affine=affine, track_running_stats=track) if bn else nn.Identity()
+        self.name, self.stride, self.n_edges, self.channels = name, stride, n_edges, channels
+        wide = n_edges * channels
+        self.bn = EdgeBatchNorm(wide, affine=affine, track_running_stats=track) if bn else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, C, H, W]`` to ``[B, C, ceil(H/stride), ceil(W/stride)]``."""
-        return self.bn(pool(self.name, x, self.stride))
+        """Map ``[B, C, H, W]`` to ``[B, E*C, ceil(H/stride), ceil(W/stride)]``."""
+        return self.pooled(pool(self.name, x, self.stride))
+
+    def pooled(self, y: Tensor) -> Tensor:
+        """Normalise what was pooled."""
+        return y if self.bn is None else self.bn(torch.cat([y] * self.n_edges, dim=1) if self.n_edges > 1 else y)
+
+    def one(self, y: Tensor, edge: int) -> Tensor:
+        """Normalise what was pooled, for one edge alone."""
+        return y if self.bn is None else self.bn.one(y, slice(edge * self.channels, (edge + 1) * self.channels))
 
 
 def pool(name: str, x: Tensor, stride: int) -> Tensor:
@@ -110,12 +170,17 @@ def pool(name: str, x: Tensor, stride: int) -> Tensor:
 class Noise(nn.Module):
     """``noise`` of S4: standard normal numbers of the (strided) shape, independent of the input, fresh at every call."""
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, stride: int, *, n_edges: int = 1) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.n_edges = stride, n_edges
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return noise ``[B, C, ceil(H/stride), ceil(W/stride)]``, also in evaluation mode."""
+        """Return noise ``[B, E*C, ceil(H/stride), ceil(W/stride)]``, also in evaluation mode."""
+        x = strided(x, self.stride)
+        return torch.randn_like(torch.cat([x] * self.n_edges, dim=1) if self.n_edges > 1 else x)
+
+    def one(self, x: Tensor, edge: int) -> Tensor:
+        """Return noise for one edge alone."""
         return torch.randn_like(strided(x, self.stride))
 
 
@@ -137,7 +202,14 @@ def strided(x: Tensor, stride: int) -> Tensor:
 
 
 def make_cell_operation(
-    name: str, channels: int, stride: int, *, affine: bool = True, track: bool = True, pool_bn: bool = False
+    name: str,
+    channels: int,
+    stride: int,
+    *,
+    n_edges: int = 1,
+    affine: bool = True,
+    track: bool = True,
+    pool_bn: bool = False,
 ) -> nn.Module:
     """Return the operation ``name`` of the DARTS space or of S1 to S4.
 
@@ -145,6 +217,8 @@ def make_cell_operation(
         name: the operation's published name.
         channels: channels of input and output.
         stride: 1, or 2 on the edges that leave an input of a reduction cell.
+        n_edges: how many edges that read the same input have the operation, each with its own weights; their outputs lie
+            side by side in the channels.
         affine: affine BatchNorm (stand-alone networks; supernets have none).
         track: running BatchNorm statistics.
         pool_bn: BatchNorm after pooling (supernets).
@@ -152,15 +226,14 @@ def make_cell_operation(
     Raises:
         UserError: there is no such operation.
     """
-    words = {"affine": affine, "track": track}
+    words = {"n_edges": n_edges, "affine": affine, "track": track}
     if name in POOLS:
         return PoolBN(name, channels, stride, bn=pool_bn, **words)
     if name == "skip_connect":
         return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, **words)
     if name in KERNELS:
-        kind = SepConv if name.startswith("sep") else DilConv
-        return kind(channels, KERNELS[name], stride, **words)
+        return DepthwiseConvs(name, channels, stride, **words)
     if name in ("none", "noise"):
-        return StridedZero(stride) if name == "none" else Noise(stride)
+        return StridedZero(stride) if name == "none" else Noise(stride, n_edges=n_edges)
     known = ", ".join(("none", "noise", "skip_connect", *POOLS, *KERNELS))
     raise UserError(f"no cell can be built with the operation {name!r}; known are {known}")

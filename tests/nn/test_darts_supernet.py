@@ -59,13 +59,8 @@ def copy_weights(network: CellNetwork, graph: CellSupernet) -> None:
         cell.preprocess.load_state_dict(supercell.preprocess.state_dict())
         for number, (name, source) in enumerate(cell.genes):
             edge = EDGES.index((2 + number // 2, source))
-            place, bundle = BUNDLES[source].index(edge), supercell.bundles[source]
-            own = (
-                bundle.pools[name]
-                if name in bundle.pools
-                else bundle.edges[place][bundle.candidates[place].index(name)]
-            )
-            cell.operations[number].load_state_dict(own.state_dict())
+            candidate = supercell.bundles[source].candidates[BUNDLES[source].index(edge)].index(name)
+            cell.operations[number].load_state_dict(supercell.edge_state(edge, candidate))
 
 
 @pytest.mark.parametrize(
@@ -128,8 +123,9 @@ def test_no_batchnorm_but_the_stems_is_affine_and_pools_are_normalised() -> None
     everywhere = single_path("darts", affine=True)
     layers = [m for m in everywhere.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(m.affine for m in layers)
-    pools = [m for m in everywhere.modules() if type(m).__name__ == "PoolBN"]
-    assert len(pools) == 2 * 14 * 5  # with parameters, no edge shares its pooling
+    assert everywhere.supercells[0].edge_state(3, 1).keys() == {
+        *("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var", "bn.num_batches_tracked")
+    }
 
 
 @pytest.mark.parametrize("affine", [False, True])
@@ -155,9 +151,7 @@ def test_a_cell_equals_a_plain_loop_over_its_edges(affine: bool) -> None:
                 stride = 2 if place.reduction and source < 2 else 1
                 for k, name in enumerate(space.groups[cell.group][edge].candidates):
                     operation = make_cell_operation(name, place.channels, stride, affine=affine, pool_bn=True)
-                    own = cell.operation(edge, k)
-                    if own is not None:
-                        operation.load_state_dict(own.state_dict())
+                    operation.load_state_dict(cell.edge_state(edge, k))
                     total = total + weights[edge, k] * operation(states[source])
             states.append(total)
         (newer, out), _ = cell.with_importance(state)
@@ -221,9 +215,20 @@ def test_a_single_path_trains_its_two_inputs_per_node_and_nothing_else() -> None
         chosen = space.chosen(genotype)[cell.group]
         for edge in range(14):
             for k in range(8):
-                module = cell.operation(edge, k)
-                for parameter in [] if module is None else module.parameters():
-                    assert (parameter.grad is not None) == (k in chosen[edge])
+                moved = [bool((g != 0).any()) for g in gradients(cell, edge, k)]
+                assert all(moved) if k in chosen[edge] else not any(moved)
+
+
+def gradients(cell: CellSuperCell, edge: int, candidate: int) -> list[Tensor]:
+    """Return the gradients of a candidate's parameters on one edge, sliced as the parameters are."""
+    bundle = cell.bundles[EDGES[edge][1]]
+    place = BUNDLES[EDGES[edge][1]].index(edge)
+    name = bundle.candidates[place][candidate]
+    n, at = len(bundle.members[name]), bundle.members[name].index(place)
+    return [
+        torch.zeros_like(p).chunk(n)[at] if p.grad is None else p.grad.chunk(n)[at]
+        for p in bundle.operations[name].parameters()
+    ]
 
 
 def test_noise_keeps_the_gradient_of_its_weight() -> None:
