@@ -1,4 +1,4 @@
-"""Drawing a derived cell as a graph with an operation on every edge: graphviz if its `dot` is there, else networkx."""
+"""Drawing a derived cell as a graph with its operations on edges or in nodes: graphviz if `dot` is there, else networkx."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from analysis import plotting
 from analysis.common import Group
+from itnas.spaces import NASBench1Shot1, nasbench1shot1
 from itnas.spaces.base import SearchSpace
 
 Edge = tuple[str, str, str]
@@ -15,18 +16,32 @@ Edge = tuple[str, str, str]
 _EDGE = re.compile(r"(?P<target>\w+)<-(?P<source>\w+)")
 SEEDS = 4
 """Cells drawn side by side at most."""
+BOX = {"shape": "box", "fixedsize": "false", "height": "0.25", "margin": "0.06,0.03"}
+"""How a node with more than a number in it is drawn."""
 LOOKS = {"none": ("#bbbbbb", "dotted"), "skip_connect": ("#888888", "dashed")}
 """Colour and line of the operations that do nothing; all others are solid black."""
 
 
 def cell_edges(space: SearchSpace, genotype: str) -> list[Edge]:
-    """Return the cell's edges, or none if the space's choices are not edges named ``target<-source``."""
+    """Return the cell's edges, or none if the space's choices are not edges named ``target<-source``.
+
+    Cells of NAS-Bench-1Shot1 have their operations in the nodes: an edge's is empty, its nodes are named
+    ``number: operation``.
+    """
+    if isinstance(space, NASBench1Shot1):
+        return _node_edges(space.parse(genotype))
     names = [choice.name for choices in space.groups.values() for choice in choices]
     found = [_EDGE.fullmatch(name) for name in names]
     operations = space.operations(genotype)
     if len(operations) != len(names):
         return []
     return [(m["source"], m["target"], op) for m, op in zip(found, operations, strict=True) if m is not None]
+
+
+def _node_edges(cell: nasbench1shot1.Cell) -> list[Edge]:
+    names = ["input", *(nasbench1shot1.OPERATIONS[op] for op in cell.ops), "output"]
+    labels = [f"{number}: {name}" for number, name in enumerate(names)]
+    return [(labels[p], labels[node], "") for node, found in enumerate(cell.parents, start=1) for p in found]
 
 
 def draw_cells(cells: Sequence[tuple[str, list[Edge]]], group: Group, name: str, note: str) -> None:
@@ -47,10 +62,10 @@ def _draw_graphviz(cells: Sequence[tuple[str, list[Edge]]], group: Group, name: 
         part = graphviz.Digraph(f"cluster_{number}")
         part.attr(label=title, color="white", fontsize="11", labelloc="t")
         for node in sorted({node for source, target, _ in edges for node in (source, target)}):
-            part.node(f"{number}_{node}", node)
+            part.node(f"{number}_{node}".replace(":", ""), node, **(BOX if len(node) > 2 else {}))
         for source, target, operation in edges:
             color, line = LOOKS.get(operation, ("black", "solid"))
-            ends = f"{number}_{source}", f"{number}_{target}"
+            ends = (f"{number}_{node}".replace(":", "") for node in (source, target))
             part.edge(*ends, label=f" {operation} ", color=color, fontcolor=color, style=line)
         graph.subgraph(part)
     fine = graphviz.Source(graph.source.replace("{", "{dpi=200 ", 1))
@@ -68,8 +83,12 @@ def _draw_networkx(cells: Sequence[tuple[str, list[Edge]]], group: Group, name: 
         nodes = sorted({node for source, target, _ in edges for node in (source, target)})
         place = {node: (0.0, -float(row)) for row, node in enumerate(nodes)}
         graph = nx.DiGraph((source, target) for source, target, _ in edges)
-        nx.draw_networkx_nodes(graph, place, ax=axis, node_size=140, node_color="white", edgecolors="black")
-        nx.draw_networkx_labels(graph, place, ax=axis, font_size=7)
+        named = any(len(node) > 2 for node in nodes)
+        box = {"boxstyle": "round", "facecolor": "white", "linewidth": 0.6} if named else None
+        nx.draw_networkx_nodes(
+            graph, place, ax=axis, node_size=140, node_color="white", edgecolors="white" if named else "black"
+        )
+        nx.draw_networkx_labels(graph, place, ax=axis, font_size=5 if named else 7, bbox=box)
         for source, target, operation in edges:
             span = nodes.index(target) - nodes.index(source)
             bend = f"arc3,rad={0 if span == 1 else (0.45 if span == 2 else -0.5)}"

@@ -21,10 +21,11 @@ import numpy as np
 import pandas as pd
 
 from analysis import truth, writing
-from analysis.common import Arguments, Group, keep, label, publish, read_groups, run, say
+from analysis.common import NONE, Arguments, Group, keep, label, publish, read_groups, run, say
 from analysis.reported import reported
 from analysis.stats import holm, paired
 from analysis.writing import NA, Table
+from itnas.spaces import get_space
 
 KIND_WORDS = {"table": "from the benchmark table", "trained": "trained by us from scratch"}
 """What an evaluation's kind is called where a reader sees it."""
@@ -141,6 +142,12 @@ def detail_table(group: Group, kind: str, values: pd.DataFrame) -> Table:
     )
     caption = f"Derived cells in detail: {kind_caption(group, kind, values)}. Percentile bootstrap interval over seeds."
     return Table(f"accuracy_{kind}_detail", caption, rows, shown, listing=True)
+
+
+def _has_none(group: Group) -> bool:
+    """Return whether the space has the operation `none`, so that a rule about it says anything."""
+    groups = get_space(group.constant("space")).groups.values()
+    return any(NONE in choice.candidates for choices in groups for choice in choices)
 
 
 def none_table(group: Group, values: pd.DataFrame, target: tuple[str, str, str]) -> Table:
@@ -288,7 +295,7 @@ def analyse(group: Group, arguments: TableArguments) -> None:
     for kind in values["kind"].unique():
         publish(accuracy_table(group, kind, values), group)
         keep(detail_table(group, kind, values), group)
-    if target:
+    if target and _has_none(group):
         publish(none_table(group, values, target), group)
     compared = comparison_table(group, values, arguments.baseline)
     if compared is not None:

@@ -29,6 +29,7 @@ def score_rows(measured: Iterable[Measured], optimizer: Optimizer) -> list[dict[
     rows: list[dict[str, Any]] = []
     for epoch, kind, scores, cells in measured:
         for group, choices in optimizer.space.groups.items():
+            group_kind = optimizer.kind_of(group) if kind == optimizer.score_kind else kind
             arrays = [(-1, scores[group])]
             if group in cells:
                 arrays += zip(optimizer.graph.cells_of(group), cells[group], strict=True)
@@ -40,7 +41,7 @@ def score_rows(measured: Iterable[Measured], optimizer: Optimizer) -> list[dict[
                         "group": group,
                         "choice": choice.name,
                         "candidate": candidate,
-                        "kind": kind,
+                        "kind": group_kind,
                         "score": float(array[i][k]),
                     }
                     for i, choice in enumerate(choices)

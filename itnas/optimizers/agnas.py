@@ -31,6 +31,6 @@ class AGNAS(AttentionOptimizer):
     score_kind: ClassVar[str] = "gate"
     config: AGNASConfig
 
-    def make_mixing(self, search_space: SearchSpace) -> MixingFactory:
+    def make_module(self, search_space: SearchSpace) -> MixingFactory:
         """Every choice of every cell has its own module."""
         return lambda site: ChannelAttention(site, reduction=self.config.reduction, channel_sum=self.config.channel_sum)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import abstractmethod
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -10,8 +11,11 @@ import torch
 from torch.nn import functional as F
 
 from itnas.data.images import Loader
+from itnas.fields import ADDED
+from itnas.nn.mixing import Alphas, MixingFactory, SoftmaxMixing
 from itnas.nn.networks import NetworkConfig
-from itnas.optimizers.base import MethodConfig, Optimizer, Saved
+from itnas.optimizers.base import AdamConfig, Batch, MethodConfig, Optimizer, Saved, StepResult
+from itnas.spaces.base import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,11 @@ class AttentionConfig(MethodConfig):
     """BatchNorm in the importance pass: running statistics, or batch statistics (running ones are restored)."""
     importance_transform: Literal["clean", "train"] = "clean"
     """Validation images of the importance pass: clean, or augmented as in AGNAS's released code."""
+    parents: Literal["attention", "alphas", "alphas-bilevel"] = field(default="attention", metadata=ADDED)
+    """What chooses a node's parents where a space decides them (NAS-Bench-1Shot1): attention over their feature maps, or
+    DARTS's parameters, trained with the weights or by Adam on validation batches."""
+    parent_alphas: AdamConfig = field(default=AdamConfig(), metadata=ADDED)
+    """Optimizer of the parents' parameters with `alphas-bilevel`."""
 
 
 @dataclass
@@ -46,7 +55,44 @@ class AttentionOptimizer(Optimizer):
         self, config: AttentionConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"
     ) -> None:
         super().__init__(config, network, device)
+        self.reads_valid_batches = config.parents == "alphas-bilevel"
         self.measured = Measured()
+
+    @abstractmethod
+    def make_module(self, search_space: SearchSpace) -> MixingFactory:
+        """Return the attention module of every choice."""
+
+    def make_mixing(self, search_space: SearchSpace) -> MixingFactory:
+        """Every choice has an attention module, unless it is among parents and those have alphas."""
+        make = self.make_module(search_space)
+        groups = search_space.parent_groups() if self.config.parents != "attention" else set()
+        self.parents = {
+            group: Alphas(len(choices), len(choices[0].candidates))
+            for group, choices in search_space.groups.items()
+            if group in groups
+        }
+        if self.config.parents == "alphas-bilevel":
+            adam = self.config.parent_alphas
+            self.architectural_weights = [alphas.logits for alphas in self.parents.values()]
+            self.parent_optimizer = torch.optim.Adam(
+                self.architectural_weights, adam.lr, (adam.beta1, adam.beta2), weight_decay=adam.weight_decay
+            )
+        return lambda site: SoftmaxMixing(site, self.parents[site.group]) if site.group in groups else make(site)
+
+    def kind_of(self, group: str) -> str:
+        """Return the kind of a group's scores."""
+        return "alpha" if group in self.parents else self.score_kind
+
+    def step(self, data_train: Batch, data_val: Batch | None) -> StepResult:
+        """One SGD step on weights and modules, after one on the parents' alphas where they are bilevel."""
+        if self.config.parents == "alphas-bilevel":
+            assert data_val is not None, "bilevel parents need validation batches"
+            alphas = [alphas.logits for alphas in self.parents.values()]
+            gradients = torch.autograd.grad(F.cross_entropy(self.graph(data_val[0]), data_val[1]), alphas)
+            for parameter, gradient in zip(alphas, gradients, strict=True):
+                parameter.grad = gradient
+            self.parent_optimizer.step()
+        return super().step(data_train, data_val)
 
     @torch.no_grad()
     def validate(self, valid: Loader) -> tuple[float, float]:
@@ -58,7 +104,7 @@ class AttentionOptimizer(Optimizer):
         for images, labels in iter(valid) if self.config.importance_transform == "train" else valid.clean():
             logits, importance = self.graph.with_importance(images)
             for group, values in importance.items():
-                part = values.double().sum(1)
+                part = values.double().sum(1) * (len(images) / values.shape[1])  # alphas are the same for all images
                 totals[group] = totals[group] + part if group in totals else part
             loss += F.cross_entropy(logits, labels, reduction="sum")
             hits += (logits.argmax(1) == labels).sum()
@@ -87,4 +133,6 @@ class AttentionOptimizer(Optimizer):
 
     def get_checkpointables(self) -> dict[str, Any]:
         """Return the base's state and what was measured."""
-        return {**super().get_checkpointables(), "measured": self.measured}
+        parts = {**super().get_checkpointables(), "measured": self.measured}
+        bilevel = self.config.parents == "alphas-bilevel"
+        return {**parts, "parent_optimizer": self.parent_optimizer} if bilevel else parts

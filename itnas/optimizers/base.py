@@ -239,6 +239,10 @@ class Optimizer(ABC):
     def scores(self) -> dict[str, np.ndarray]:
         """Return the current score of every candidate, ``{group: [choice, candidate]}``; larger is better."""
 
+    def kind_of(self, group: str) -> str:
+        """Return the kind of :meth:`scores` of a group of choices."""
+        return self.score_kind
+
     def cell_scores(self) -> dict[str, np.ndarray]:
         """Return scores per cell, ``{group: [cell, choice, candidate]}``; empty where all cells share theirs."""
         return {}

@@ -50,9 +50,9 @@ class ITNAS(AttentionOptimizer):
         self, config: ITNASConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"
     ) -> None:
         super().__init__(config, network, device)
-        self.reads_valid_batches = config.training == "bilevel"
+        self.reads_valid_batches |= config.training == "bilevel"
 
-    def make_mixing(self, search_space: SearchSpace) -> MixingFactory:
+    def make_module(self, search_space: SearchSpace) -> MixingFactory:
         """Every choice has its own module, or shares it with the same choice of the stage's other cells."""
         first: dict[tuple[int, str, tuple[int, ...]], LiteTransformer] = {}
 
@@ -74,7 +74,7 @@ class ITNAS(AttentionOptimizer):
         module_parameters = list(dict.fromkeys(p for module in self.modules() for p in module.parameters()))
         if self.config.training != "sgd":
             adam = self.config.adam
-            self.architectural_weights = list(module_parameters)
+            self.architectural_weights = [*self.architectural_weights, *module_parameters]
             self.module_optimizer = torch.optim.Adam(
                 module_parameters, adam.lr, (adam.beta1, adam.beta2), weight_decay=adam.weight_decay
             )
@@ -106,9 +106,10 @@ class ITNAS(AttentionOptimizer):
         self.module_optimizer.zero_grad()
         logits_module = self.graph(batch[0])
         loss_module = F.cross_entropy(logits_module, batch[1])
-        loss_module.backward(inputs=self.architectural_weights)
+        module_parameters = [p for group in self.module_optimizer.param_groups for p in group["params"]]
+        loss_module.backward(inputs=module_parameters)
         self.module_optimizer.step()
-        logits, loss = self.weight_step(data_train)
+        logits, _, loss, _ = super().step(data_train, data_val)
         if self.config.training == "adam":
             return logits, None, loss, None
         return logits, logits_module.detach(), loss, loss_module.detach()

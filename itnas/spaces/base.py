@@ -117,6 +117,11 @@ class SearchSpace(ABC):
         ]
         return (tuple(queues),)
 
+    def parent_groups(self) -> set[str]:
+        """Return the groups whose candidates are feature maps that a node may read, rather than operations."""
+        decisions = (decision for phase in self.phases() for queue in phase for decision in queue)
+        return {d.group for d in decisions if d.topology and all(k is not None for _, k in d.options)}
+
     def count(self, genotype: str, operation: str) -> int:
         """Return how often ``operation`` occurs in ``genotype``."""
         return self.operations(genotype).count(operation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,13 +27,14 @@ Prepared = tuple[Optimizer, Loader, Loader]
 def prepare(data: Dataset) -> Callable[..., Prepared]:
     """Return a function that sets a method up on 64 training and 40 validation digits."""
 
-    def build(method: str, seed: int = 0, space: str = "nasbench201") -> Prepared:
+    def build(method: str, seed: int = 0, space: str = "nasbench201", **options: object) -> Prepared:
         config = make_config(space, method, "digits", seed, smoke=True)
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         train = Loader(data.train, data.info, 16, generator, "cpu").first(64)
         valid = Loader(data.valid, data.info, 16, generator, "cpu").first(40)
-        optimizer = METHODS[method][0](config.optimizer, config.network)
+        settings = replace(config.optimizer, **options)  # type: ignore[arg-type]
+        optimizer = METHODS[method][0](settings, config.network)
         optimizer.adapt_search_space(get_space(space), "digits")
         optimizer.before_training()
         return optimizer, *optimizer.prepare_data(train, valid, generator)

@@ -113,3 +113,48 @@ def test_fixed_alphas_never_move(prepare: Callable) -> None:
     optimizer.select(train, valid)
     assert torch.equal(optimizer.alphas["edges"].logits, before)
     assert not optimizer.reads_valid_batches
+
+
+class PlantedParents(nn.Module):
+    """A "supernet" that is right the more often, the more the output's weights are worth."""
+
+    WORTH = (0.0, 3.0, 2.0, 1.0, 0.5)
+
+    def __init__(self, optimizer: DARTSPT) -> None:
+        super().__init__()
+        self.alphas = nn.ModuleDict(optimizer.alphas)
+        self.bias = nn.Parameter(torch.zeros(10))
+        self.seen: list[frozenset[int]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        weights = self.alphas["output"].weights()[0]  # type: ignore[operator]
+        self.seen.append(frozenset(torch.nonzero(weights == 0).flatten().tolist()))
+        strength = 50 * (weights * torch.tensor(self.WORTH)).sum()
+        index = images[:, 0, 0, 0].round().long()
+        right = strength > torch.linspace(0.0, 70.0, len(images))[: len(index)]
+        return torch.nn.functional.one_hot(torch.where(right, 1, 0), 10) + 0 * self.bias
+
+
+@pytest.mark.parametrize("topology", ["greedy", "single"])
+def test_parents_are_removed_one_by_one_and_stay_removed_when_greedy(topology: str, prepare: Callable) -> None:
+    optimizer, _, valid = prepare("darts-pt-fix-alpha", space="nasbench1shot1-1", topology=topology)
+    n = len(valid.images)
+    valid.images = torch.arange(n, dtype=torch.float32)[:, None, None, None].expand(n, 1, 12, 12).clone()
+    valid.labels = torch.ones(n, dtype=torch.long)
+    valid.batch_size = n
+    graph = optimizer.graph = PlantedParents(optimizer)  # type: ignore[assignment]
+    optimizer.restore_selection()
+    decision = next(d for d in optimizer.space.phases()[1][0] if d.group == "output")
+    assert (decision.keep, decision.topology, len(decision.options)) == (2, True, 5)
+    optimizer.decide(decision, valid)
+    assert optimizer.alphas["output"].fixed.tolist() == [[0, 1, 1, 0, 0]]
+    assert bool(optimizer.alphas["output"].decided.all())
+    assert not optimizer.alphas["output"].masked
+    if topology == "single":
+        assert [len(zeros) for zeros in graph.seen] == [0, 1, 1, 1, 1, 1]
+    else:  # all five, the remaining four without the first removed, the remaining three without both
+        assert [len(zeros) for zeros in graph.seen] == [0] + [1] * 5 + [2] * 4 + [3] * 3
+        assert all({0} <= zeros for zeros in graph.seen[6:])
+        assert all({0, 4} <= zeros for zeros in graph.seen[10:])
+    decided = optimizer.decided_scores(optimizer.space.phases())["output"][0]
+    assert (decided == -float("inf")).tolist() == [True, False, False, True, True]

@@ -153,3 +153,25 @@ def test_the_same_seed_gives_the_same_records_twice(method: str, space: str, tmp
     for section in set(metas[0]) - {"cost", "environment"}:
         assert metas[0][section] == metas[1][section], section
     assert metas[0]["status"] == "finished"
+
+
+@pytest.mark.parametrize("parents", ["alphas", "alphas-bilevel"])
+@pytest.mark.parametrize("method", ["agnas", "it-nas"])
+def test_parents_can_be_chosen_by_alphas(method: str, parents: str, prepare: Callable) -> None:
+    """The attention methods with DARTS's parameters for parents: trained, shared by all cells, and scored as alphas."""
+    optimizer, train, valid = prepare(method, space="nasbench1shot1-2", parents=parents)
+    groups = {"input-2", "input-3", "input-4", "output"}
+    before = {group: alphas.logits.detach().clone() for group, alphas in optimizer.parents.items()}
+    assert set(before) == groups
+    assert optimizer.reads_valid_batches == (parents == "alphas-bilevel")
+    trained = {id(p) for group in optimizer.op_optimizer.param_groups for p in group["params"]}
+    assert all((id(a.logits) in trained) == (parents == "alphas") for a in optimizer.parents.values())
+    optimizer.train_epoch(train, valid)
+    assert all(not torch.equal(before[group], optimizer.parents[group].logits) for group in groups)
+    optimizer.validate(valid)
+    for group, alphas in optimizer.parents.items():
+        expected = alphas.weights().detach().double().numpy()
+        assert np.allclose(optimizer.scores()[group], expected)
+        assert all(np.allclose(cell, expected) for cell in optimizer.cell_scores()[group])
+    assert {optimizer.kind_of(group) for group in groups} == {"alpha"}
+    assert optimizer.kind_of("operations") == optimizer.score_kind
