@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from analysis import plotting
 from analysis.common import Group
-from itnas.spaces import NASBench1Shot1, nasbench1shot1
+from itnas.spaces import CellSpace, NASBench1Shot1, nasbench1shot1
 from itnas.spaces.base import SearchSpace
 
 Edge = tuple[str, str, str]
@@ -36,6 +36,25 @@ def cell_edges(space: SearchSpace, genotype: str) -> list[Edge]:
     if len(operations) != len(names):
         return []
     return [(m["source"], m["target"], op) for m, op in zip(found, operations, strict=True) if m is not None]
+
+
+def cell_graphs(space: SearchSpace, genotype: str) -> list[tuple[str, list[Edge]]]:
+    """Return (which cell, its edges) of every cell of a genotype: one without a name, or a normal and a reduction cell.
+
+    In cells of DARTS-like spaces 0 and 1 are the outputs of the cell before the last and of the last one.
+    """
+    if not isinstance(space, CellSpace):
+        return [("", cell_edges(space, genotype))]
+    graphs = []
+    for group, choices in space.chosen(genotype).items():
+        edges = [
+            (*reversed(choice.name.split("<-")), choice.candidates[kept[0]])
+            for choice, kept in zip(space.groups[group], choices, strict=True)
+            if kept
+        ]
+        nodes = sorted({target for _, target, _ in edges})
+        graphs.append((group, [*edges, *((node, "out", "") for node in nodes)]))
+    return graphs
 
 
 def _node_edges(cell: nasbench1shot1.Cell) -> list[Edge]:

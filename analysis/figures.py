@@ -21,7 +21,7 @@ from analysis import cells, plotting, truth, writing
 from analysis.common import Arguments, Group, keep_numbers, label, of_kinds, publish, read_groups, run, say
 from analysis.stats import summarize
 from analysis.writing import NA, Table
-from itnas.spaces import get_space
+from itnas.spaces import CellSpace, get_space
 
 SEARCH_PHASES = ("train", "scores")
 """Phases that a search needs to go on; discretization and evaluation measure, they do not search."""
@@ -200,18 +200,22 @@ def draw_derived(group: Group, values: pd.DataFrame, target: Target | None) -> N
     finals = finals[finals["variant"] == "genotype"].sort_values("search_seed")
     rows = None if target is None else truth.at(values, target)
     known = {} if rows is None else dict(zip(rows["run_id"], rows["value"], strict=True))
+    several = isinstance(space, CellSpace)
     for method in group.methods:
-        part = finals[finals["method"] == method].head(cells.SEEDS)
+        part = finals[finals["method"] == method].head(
+            max(1, cells.SEEDS // len(space.groups)) if several else cells.SEEDS
+        )
         drawn = []
         for row in part.to_dict("records"):
             worth = known.get(row["run_id"])
             title = f"seed {row['search_seed']}" + ("" if worth is None else f": {worth:.2f} %")
-            drawn.append((title, cells.cell_edges(space, row["genotype"])))
+            graphs = cells.cell_graphs(space, row["genotype"])
+            drawn += [(f"{name}, {title}" if name else title, edges) for name, edges in graphs]
         if not drawn or not drawn[0][1]:
             print(f"{group.name}: no drawing of {label(method)}'s cells, as its choices are not edges of one graph.")
             continue
         what = "" if target is None else f", {target[1]} {target[2]}"
-        note = f"{label(method)}, {group.name}{what}; {len(drawn)} of n={group.seeds(method)} seeds"
+        note = f"{label(method)}, {group.name}{what}; {len(part)} of n={group.seeds(method)} seeds"
         cells.draw_cells(drawn, group, f"cell_{method}", note)
 
 

@@ -25,7 +25,7 @@ from analysis.common import NONE, Arguments, Group, keep, label, publish, read_g
 from analysis.reported import reported
 from analysis.stats import holm, paired
 from analysis.writing import NA, Table
-from itnas.spaces import get_space
+from itnas.spaces import CellSpace, get_space
 
 KIND_WORDS = {"table": "from the benchmark table", "trained": "trained by us from scratch"}
 """What an evaluation's kind is called where a reader sees it."""
@@ -74,8 +74,12 @@ def accuracy_table(group: Group, kind: str, values: pd.DataFrame) -> Table:
     head = truth.headline(rows)
     shown = [*_reference_rows(group, kind, columns, first=True), *_method_rows(rows, columns, head)]
     shown += _reference_rows(group, kind, columns, first=False)
+    space = group.constant("space")
     if kind == "table":
-        shown += _reported_rows(group.constant("space"), columns)
+        shown += _reported_rows(space, columns)
+    elif isinstance(get_space(space), CellSpace):  # no table there: what papers trained stands beside what we trained
+        printed = reported(space)[["dataset", "split"]].drop_duplicates().itertuples(index=False, name=None)
+        shown += _reported_rows(space, list(dict.fromkeys([*columns, *printed])))
     caption = f"Derived cells by each method's own rule: {kind_caption(group, kind, values)}. Mean ± s.d. over seeds."
     names = ["method", "source", "n", *(column(*place) for place in columns)]
     names += [name for name in dict.fromkeys(key for row in shown for key in row) if name not in names]
