@@ -121,8 +121,8 @@ def _flat(tensor: Tensor) -> Tensor:
     return tensor.detach().double().flatten()
 
 
-def _pool(channels: int) -> Tensor:
-    """The constant that stands for a pooling operation, as in the released code."""
+def constant_pool(channels: int) -> Tensor:
+    """Return the constant ``[C, 3, 3]`` that stands for a pooling operation, as in the released code."""
     return torch.full((channels, 3, 3), 1 / 9)
 
 
@@ -148,7 +148,7 @@ class NASBench201Angles(ArchitectureAngles):
                     if weight is not None:
                         tensors.append(weight)
                     elif name == "avg_pool_3x3":
-                        tensors.append(_pool(int(cell.bundles[0].channels)))  # pyright: ignore
+                        tensors.append(constant_pool(int(cell.bundles[0].channels)))  # pyright: ignore
         fixed: list[Any] = [graph.stem, *(m for m in graph.stages if isinstance(m, ResNetBlock))]
         found["fixed"] = [p for module in [*fixed, graph.lastact, graph.classifier] for p in module.parameters()]  # pyright: ignore
         return found
@@ -228,7 +228,7 @@ class OneShot1Angles(ArchitectureAngles):
                 found.setdefault(("projection", node), []).extend(cell.projection_weights(node))
             for node in range(1, self.blocks + 1):
                 for op in range(len(ONESHOT1_OPERATIONS)):
-                    weights = cell.operation_weights(node, op) or [_pool(cell.channels)]
+                    weights = cell.operation_weights(node, op) or [constant_pool(cell.channels)]
                     found.setdefault((node, op), []).extend(weights)
         return found
 
@@ -300,4 +300,4 @@ class OneShot1Angles(ArchitectureAngles):
         return kept
 
 
-__all__ = ["ArchitectureAngles", "NASBench201Angles", "OneShot1Angles", "angles_of", "products"]
+__all__ = ["ArchitectureAngles", "NASBench201Angles", "OneShot1Angles", "angles_of", "constant_pool", "products"]

@@ -33,7 +33,7 @@ class DARTSPTConfig(DARTSConfig):
     """Epochs of fine-tuning between two decisions."""
     tune_lr_factor: float = 0.1
     """Constant learning rate of fine-tuning, as a fraction of the supernet's first."""
-    topology: Literal["greedy", "single"] = "greedy"
+    topology: Literal["greedy", "single"] = field(default="greedy", metadata=ADDED)
     """How the inputs of a node are decided: remove the one that hurts least until enough are left, keeping what was removed
     at zero (the paper), or rank them once by single removals (the released code's loop forgets what it removed)."""
     criterion_bn: Literal["train", "eval"] = "train"
