@@ -101,6 +101,6 @@ def for_cells(config: SearchConfig) -> SearchConfig:
         network=CellNetworkConfig(channels=4, cells_per_stage=1),
         discretization=replace(config.discretization, max_images=200),
         ranking=config.ranking and RankingConfig(30, max_images=200, recalibration_images=100),
-        eigenvalues=EigenvalueConfig(every=2, images=32),
+        eigenvalues=EigenvalueConfig(every=5, images=32),
         score_images=200,
     )
