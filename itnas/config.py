@@ -19,7 +19,7 @@ from itnas.optimizers.base import SGDConfig
 from itnas.optimizers.darts import DARTSConfig
 from itnas.optimizers.darts_pt import DARTSPTConfig
 from itnas.optimizers.rlnas import RLNASConfig
-from itnas.spaces import NASBench1Shot1, get_space
+from itnas.spaces import CellSpace, NASBench1Shot1, get_space
 
 PRESETS = ("digits", "cifar10-small", "paper")
 """Names of the presets."""
@@ -112,6 +112,37 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class CellEvaluationConfig(EvaluationConfig):
+    """Protocol of the stand-alone training of a DARTS-like genotype; the defaults are the published 20 cells, 36 channels.
+
+    DARTS, DARTS-PT and AGNAS on CIFAR-10: 600 epochs, batch 96, cutout 16, auxiliary weight 0.4, drop-path to 0.2. The accuracy
+    is the last epoch's, never the best one's.
+    """
+
+    kind: Literal["auto", "table", "trained"] = "trained"
+    """There is no table of these spaces: always `trained`."""
+    epochs: int = 600
+    """Epochs of stand-alone training."""
+    batch_size: int = 96
+    """Batch size of stand-alone training."""
+    weights: SGDConfig = field(default_factory=lambda: SGDConfig(lr=0.025, lr_min=0.0))
+    """Optimizer of stand-alone training."""
+    cells: int = 20
+    """Cells of the network; reductions stand at a third and at two thirds."""
+    channels: int = 36
+    """Channels C of the first cell; the stem has 3C."""
+    images: Literal["train+valid", "train"] = "train+valid"
+    """Images trained on: all official training images as published, or the search's training half alone, which leaves the
+    other half to report a validation accuracy."""
+    cutout: int = 16
+    """Side of the square that cutout zeroes; 0 for none."""
+    auxiliary_weight: float = 0.4
+    """Weight of the auxiliary classifier's loss; 0 builds none."""
+    drop_path: float = 0.2
+    """Probability of dropping an operation's output; grows linearly from 0, reached in the (never trained) epoch `epochs`."""
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """One search: space, method, data, seed and every setting a result depends on."""
 
@@ -171,6 +202,10 @@ def make_config(space: str, method: str, preset: str, seed: int, *, smoke: bool 
     config = {"digits": _digits, "cifar10-small": _cifar10_small, "paper": _paper}[preset](space, method, seed)
     if isinstance(get_space(space), NASBench1Shot1):
         config = _oneshot1(config)
+    if isinstance(get_space(space), CellSpace):
+        from itnas.protocols import for_cells  # its protocols are made of this module's classes
+
+        config = for_cells(config)
     if method == "random":
         config = replace(config, epochs=0)
     config = _without_the_meaningless(config)
@@ -289,9 +324,12 @@ def _paper(space: str, method: str, seed: int) -> SearchConfig:
 
 def _smoke(config: SearchConfig) -> SearchConfig:
     """Shrink to two epochs, small data and network, few measurements; one tuning epoch after a decision of DARTS-PT."""
-    optimizer = config.optimizer
-    if hasattr(optimizer, "tune_epochs_between"):
-        optimizer = replace(optimizer, tune_epochs_between=1)  # pyright: ignore[reportCallIssue]
+    optimizer, evaluation, images = config.optimizer, replace(config.evaluation, seeds=(0,), epochs=1), 200
+    if isinstance(evaluation, CellEvaluationConfig):  # 28 choices are measured there, in five cells
+        evaluation, images = replace(evaluation, cells=3, channels=4), 20
+    if isinstance(optimizer, DARTSPTConfig):
+        few = 20 if images == 20 else optimizer.criterion_images
+        optimizer = replace(optimizer, tune_epochs_between=1, criterion_images=few)
     data = config.data if config.data.split == "embedded" else replace(config.data, image_size=8, per_half=200)
     return replace(
         config,
@@ -300,8 +338,8 @@ def _smoke(config: SearchConfig) -> SearchConfig:
         optimizer=optimizer,
         network=replace(config.network, channels=4, cells_per_stage=1),
         data=data,
-        discretization=replace(config.discretization, max_images=200, recalibration_images=100),
-        evaluation=replace(config.evaluation, seeds=(0,), epochs=1),
+        discretization=replace(config.discretization, max_images=images, recalibration_images=images // 2),
+        evaluation=evaluation,
         ranking=config.ranking and replace(config.ranking, architectures=5, max_images=100, recalibration_images=50),
-        eigenvalues=config.eigenvalues and replace(config.eigenvalues, every=1, images=16),
+        eigenvalues=config.eigenvalues and replace(config.eigenvalues, every=1 if images == 200 else 2, images=16),
     )

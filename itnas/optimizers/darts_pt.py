@@ -41,6 +41,8 @@ class DARTSPTConfig(DARTSConfig):
     statistics drift; here they are restored), or running ones."""
     criterion_transform: Literal["train", "clean"] = "train"
     """Validation images while an operation is masked: augmented as in the released code, or clean."""
+    criterion_images: int | None = field(default=None, metadata=ADDED)
+    """The first so many validation images while an operation is masked; None: all, as published."""
 
 
 @dataclass
@@ -92,7 +94,7 @@ class DARTSPT(DARTS):
         while self.progress.epoch < epochs or any(queue for phase in self.progress.undecided for queue in phase):
             epoch = self.progress.epoch
             if epoch % self.config.tune_epochs_between == 0 or epoch >= epochs - 1:
-                self.decide_next(phases, valid_data)
+                self.decide_next(phases, valid_data.first(self.config.criterion_images))
             if epoch < epochs:
                 self.train_epoch(train_data, valid_data)
             self.progress.epoch += 1
