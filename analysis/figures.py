@@ -162,8 +162,8 @@ def draw_scores(group: Group) -> None:
     if data.empty:
         return
     rows = data[["group", "choice", "candidate"]].drop_duplicates()
-    parts = [name for name, part in rows.groupby("group", observed=True, sort=False) if len(rows) > ROWS]
-    for name in parts or [None]:
+    parts = rows["group"].astype(str).unique().tolist() if len(rows) > ROWS else [None]
+    for name in parts:
         draw_heat_map(group, data if name is None else data[data["group"] == name], name)
 
 

@@ -38,8 +38,8 @@ class RankingArguments(Arguments):
 
     truth: str | None = None
     """Which of the benchmark's accuracies is the truth: DATASET/SPLIT; default: the first test split, or `supernet`."""
-    top: int = 50
-    """The k of the overlap of the best k."""
+    top: int | None = None
+    """The k of the overlap of the best k; default: a twentieth of the architectures."""
 
 
 def run_ranking(predicted: np.ndarray, true: np.ndarray, top: int) -> dict[str, float]:
@@ -199,11 +199,12 @@ def analyse(group: Group, arguments: RankingArguments) -> None:
         )
         return
     truth, space = find_truth(architectures, arguments.truth), get_space(group.constant("space"))
-    runs = rankings(architectures, truth, arguments.top, lambda genotype: space.count(genotype, NONE) > 0)
+    top = arguments.top or max(1, architectures["genotype"].nunique() // 20)
+    runs = rankings(architectures, truth, top, lambda genotype: space.count(genotype, NONE) > 0)
     if runs.empty:
         print(f"{group.name}: no run recorded both {truth} and something that ranks architectures.")
         return
-    publish(ranking_table(group, method_rankings(runs), truth, arguments.top), group)
+    publish(ranking_table(group, method_rankings(runs), truth, top), group)
     say(group)
     keep_numbers(runs, "ranking_runs", group)
     if plotting.available():

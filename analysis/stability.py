@@ -92,7 +92,7 @@ def margins(values: pd.DataFrame, keep: Mapping[tuple[str, str], int] | None = N
     final = values[~keys.duplicated(keep="last")]
     at = np.asarray(pd.factorize(keys)[0])
     scores, last = values.to_numpy(), final.to_numpy()
-    places = without_epoch(final).droplevel("run_id")  # pyright: ignore[reportAttributeAccessIssue]
+    places = cast(pd.MultiIndex, final.index).droplevel(["run_id", "epoch"])
     kept = np.array([(keep or {}).get(place, 1) for place in places])
     rank = ranks(last)
     best, second = (rank == kept[:, None] - 1).argmax(axis=1), (rank == kept[:, None]).argmax(axis=1)

@@ -62,7 +62,7 @@ def search_main(arguments: list[str]) -> None:
     """Run one search and print where its record is and what it found."""
     head, _, tail = _split(arguments)
     chosen = parse_arguments(SearchArguments, head, "itnas search", SearchArguments.__doc__ or "")
-    from itnas.config import make_config
+    from itnas.presets import make_config
 
     config = make_config(chosen.space, chosen.method, chosen.preset, chosen.seed, smoke=chosen.smoke)
     if tail:

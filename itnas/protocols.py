@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from itnas.config import CellEvaluationConfig, EigenvalueConfig, RankingConfig, SearchConfig
+from itnas.config import CellEvaluationConfig, EigenvalueConfig, SearchConfig
 from itnas.data.load import DataConfig
 from itnas.errors import UserError
 from itnas.nn.darts_supernet import CellNetworkConfig
@@ -100,7 +100,6 @@ def for_cells(config: SearchConfig) -> SearchConfig:
         epochs=10,
         network=CellNetworkConfig(channels=4, cells_per_stage=1),
         discretization=replace(config.discretization, max_images=200),
-        ranking=config.ranking and RankingConfig(30, max_images=200, recalibration_images=100),
         eigenvalues=EigenvalueConfig(every=5, images=32),
         score_images=200,
     )

@@ -18,9 +18,10 @@ import pytest
 import torch
 
 from itnas import search
-from itnas.config import SearchConfig, make_config
+from itnas.config import SearchConfig
 from itnas.data.load import load_data
 from itnas.errors import UserError
+from itnas.presets import make_config
 from itnas.records import OPTIONAL, TABLES, read_meta, read_table, run_id
 from itnas.search import Place, Run, RunBusy, run_search
 from itnas.sweep import run_sweep
@@ -112,7 +113,7 @@ def test_switched_off_the_late_sections_leave_the_run_id_as_it_was() -> None:
     """Ids of records that were made before the sections existed."""
     identity = {"data": load_data(tiny("random").data, None).checksum, "table": None}
     for method, identifier in (("agnas", "916fe1bf38f08b07"), ("darts-pt", "03ba50b5bba26318")):
-        config = replace(make_config("nasbench201", method, "digits", 0), ranking=None, eigenvalues=None)
+        config = make_config("nasbench201", method, "digits", 0)
         config = replace(config, evaluation=replace(config.evaluation, kind="trained"))
         assert run_id({"config": config.as_dict(), **identity}) == identifier
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from itnas.config import make_config
 from itnas.data import digits
 from itnas.data.images import Dataset, Loader
 from itnas.optimizers import METHODS, Optimizer
+from itnas.presets import make_config
 from itnas.spaces import CellSpace, get_space
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from itnas.config import make_config
 from itnas.optimizers import ALL_METHODS, METHODS
 from itnas.optimizers.darts_pt import DARTSPT
+from itnas.presets import make_config
 from itnas.records import TABLES, read_meta
 from itnas.search import Place, run_search
 from itnas.spaces import SPACES, CellSpace, get_space
