@@ -7,7 +7,6 @@ the same cell share it; a killed training continues from its last epoch. Test im
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from itnas.checkpoint import read_checkpoint, restore_generators, write_checkpoint
 from itnas.config import CellEvaluationConfig
 from itnas.data.images import Dataset, ImageSet, Loader, cutout
 from itnas.environment import code_version, describe_environment, deterministic, peak_memory_mb
@@ -241,15 +241,9 @@ class Training:
 
     def save(self) -> None:
         """Write everything that continuing needs, atomically."""
-        cuda = torch.cuda.get_rng_state_all() if self.place.device.startswith("cuda") else []
-        state = {
-            "parts": {name: getattr(self, name).state_dict() for name in ("network", "optimizer", "schedule")},
-            "generators": {"run": self.generator.get_state(), "torch": torch.get_rng_state(), "cuda": cuda},
-            **{name: getattr(self, name) for name in ("rows", "seconds", "resumed", "started")},
-        }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_atomic(self.folder / "checkpoint.pt", buffer.getvalue())
+        state = {"parts": {name: getattr(self, name).state_dict() for name in ("network", "optimizer", "schedule")}}
+        state |= {name: getattr(self, name) for name in ("rows", "seconds", "resumed", "started")}
+        write_checkpoint(self.folder / "checkpoint.pt", state, self.generator)
 
     def restore(self) -> None:
         """Continue from the last finished epoch, if there is one.
@@ -257,18 +251,11 @@ class Training:
         Raises:
             UserError: the checkpoint is damaged.
         """
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
+        state = read_checkpoint(self.folder / "checkpoint.pt", self.place.device)
+        if state is None:
             return
-        try:
-            state = torch.load(path, map_location=self.place.device, weights_only=False)
-        except Exception as error:
-            raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}); delete it to train again") from None
         for name, part in state["parts"].items():
             getattr(self, name).load_state_dict(part)
         self.rows, self.seconds, self.started = state["rows"], state["seconds"], state["started"]
         self.resumed = state["resumed"] + 1
-        self.generator.set_state(state["generators"]["run"].cpu())
-        torch.set_rng_state(state["generators"]["torch"].cpu())
-        if state["generators"]["cuda"]:
-            torch.cuda.set_rng_state_all([part.cpu() for part in state["generators"]["cuda"]])
+        restore_generators(state, self.generator)
