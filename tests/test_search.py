@@ -33,6 +33,8 @@ def tiny(method: str, seed: int = 0) -> SearchConfig:
     config = make_config("nasbench201", method, "digits", seed, smoke=True)
     small = replace(config.discretization, max_images=20, recalibration_images=20)
     config = replace(config, discretization=small, score_images=20, batch_size=200)
+    if hasattr(config.optimizer, "criterion_images"):
+        config = replace(config, optimizer=replace(config.optimizer, criterion_images=20))
     if config.ranking:
         config = replace(config, ranking=replace(config.ranking, architectures=3, max_images=20))
     if config.eigenvalues:
