@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from itnas.checkpoint import read_checkpoint, restore_generators, write_checkpoint
-from itnas.config import SearchConfig
+from itnas.config import CellEvaluationConfig, SearchConfig
 from itnas.data.images import Dataset, Loader
 from itnas.data.load import load_data
 from itnas.environment import describe_environment, deterministic
@@ -42,6 +42,7 @@ from itnas.recording import (
 )
 from itnas.records import OPTIONAL, read_meta, run_id, write_meta, write_table
 from itnas.spaces import SearchSpace, get_space
+from itnas.training import TrainingPlace, evaluation_rows
 
 Progress = Callable[[str, int, int], None]
 """Called with the phase, how much of it is done, and of how much."""
@@ -150,6 +151,8 @@ class Run:
         train, valid = (
             Loader(part, self.data.info, self.config.batch_size, self.generator, self.place.device) for part in parts
         )
+        if getattr(self.config.optimizer, "early_stopping", None) and self.config.eigenvalues is None:
+            raise UserError("early stopping watches the eigenvalues: set `eigenvalues` too")
         optimizer_class = METHODS[self.config.method][0]
         self.optimizer: Optimizer = optimizer_class(self.config.optimizer, self.config.network, self.place.device)
         self.optimizer.adapt_search_space(self.space, self.data.info)
@@ -166,7 +169,7 @@ class Run:
         """Train the remaining epochs; after each, measure scores and write a checkpoint."""
         if not self.rows["epochs"]:
             self.measure_epoch(None, None)
-        while self.epoch < self.config.epochs:
+        while self.epoch < self.config.epochs and self.optimizer.stopped_at is None:
             self.place.progress("train", self.epoch, self.config.epochs)
             rate = self.optimizer.op_optimizer.param_groups[0]["lr"]
             with self.timed("train", self.epoch + 1):
@@ -202,6 +205,7 @@ class Run:
             alphas = self.optimizer.architectural_weights
             row = eigenvalue_row(self.optimizer.graph, alphas, self.valid_data, config, self.epoch)
         self.rows["eigenvalues"].append(row)
+        self.optimizer.observe_curvature(self.epoch, row["eigenvalue"])
 
     def discretize(self) -> None:
         """Measure discretization accuracy of the supernet as training left it."""
@@ -252,6 +256,9 @@ class Run:
         self.place.progress("evaluation", 0, 1)
         final = [selection.genotype, selection.genotype_with_none, selection.genotype_without_none]
         with self.timed("evaluation", None):
+            if isinstance(self.config.evaluation, CellEvaluationConfig):
+                place = TrainingPlace(self.folder.parent / "evaluations", self.place.device, self.config.determinism)
+                return evaluation_rows(final, self.config.evaluation, self.data, place)
             if self.truth.table is None:
                 return trained_rows(final, self.config, self.data, self.place.device)
             columns = ("genotype", "genotype_with_none", "genotype_without_none")

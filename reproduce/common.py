@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from itnas.benchmarks import data_root
-from itnas.config import SearchConfig, make_config
+from itnas.config import SearchConfig
 from itnas.errors import UserError
 from itnas.optimizers import ALL_METHODS
+from itnas.presets import make_config
 from itnas.search import Place
 from itnas.sweep import run_sweep
 

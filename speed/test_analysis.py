@@ -23,11 +23,15 @@ SEEDS = 1000 // len(METHODS)
 
 @pytest.fixture(scope="module")
 def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1,000 runs of 50 epochs: 2.5 million rows of scores, 0.4 million of discretization accuracies."""
-    return write_results(tmp_path_factory.mktemp("thousand"), seeds=SEEDS, epochs=50)
+    """1,000 runs of 50 epochs: 2.5 million rows of scores, 0.4 million of discretization accuracies, 0.3 of rankings."""
+    folder = tmp_path_factory.mktemp("thousand")
+    return write_results(folder, seeds=SEEDS, epochs=50, architectures=100, eigenvalues=True)
 
 
-@pytest.mark.parametrize("script", ["tables", "skip_connections", "kendall_tau", "stability", "figures", "report"])
+SCRIPTS = ("tables", "skip_connections", "kendall_tau", "stability", "ranking", "eigenvalues", "figures", "report")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_an_analysis_of_a_thousand_runs_takes_seconds(script: str, thousand: Path, tmp_path: Path) -> None:
     """Ten seconds each; the report, which is all of them, thirty."""
     command = [sys.executable, str(ROOT / "analysis" / f"{script}.py"), str(thousand), "--out", str(tmp_path)]

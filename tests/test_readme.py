@@ -48,7 +48,7 @@ def test_the_selector_of_the_readme_is_a_working_method(
 
 @pytest.fixture
 def prepare_config() -> Callable[[str], Any]:
-    from itnas.config import make_config
+    from itnas.presets import make_config
 
     return lambda method: make_config("nasbench201", method, "digits", 0, smoke=True)
 

@@ -95,6 +95,19 @@ def test_a_finished_run_with_a_missing_or_truncated_table_is_refused(tmp_path: P
         read_results(tmp_path)
 
 
+def test_a_run_without_an_optional_table_has_no_rows_of_it_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r")
+    (folder / "eigenvalues.parquet").unlink()
+    found = read_results(tmp_path)["eigenvalues"]
+    assert found.empty
+    assert list(found.columns)[-4:] == TABLES["eigenvalues"].names
+    write_table(folder, "eigenvalues", [{"epoch": 2, "eigenvalue": 0.5, "smallest": -0.25, "n_images": 64}])
+    assert read_results(tmp_path)["eigenvalues"].iloc[0][["epoch", "eigenvalue", "run_id"]].tolist() == [2, 0.5, "abc"]
+    (folder / "eigenvalues.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"eigenvalues.parquet is damaged.*delete the folder"):
+        read_results(tmp_path)
+
+
 def test_unfinished_failed_and_duplicate_runs_are_left_out_and_named(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
     write_run(tmp_path / "b")

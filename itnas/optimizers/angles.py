@@ -21,6 +21,7 @@ from itnas.nn.oneshot1 import OneShot1SuperCell, OneShot1Supernet
 from itnas.nn.operations import ResNetBlock
 from itnas.nn.supernets import NASBench201SuperCell, Supernet
 from itnas.spaces.base import Chosen, SearchSpace
+from itnas.spaces.darts import CellSpace
 from itnas.spaces.nasbench1shot1 import OPERATIONS as ONESHOT1_OPERATIONS
 from itnas.spaces.nasbench1shot1 import NASBench1Shot1, all_cells, all_graphs, close
 from itnas.spaces.nasbench201 import EDGES, OPERATIONS, PATHS, NASBench201, format_ops
@@ -79,6 +80,10 @@ class ArchitectureAngles(ABC):
         """Return a new value of a gene."""
         return int(rng.integers(self.sizes[gene]))
 
+    def repair(self, code: tuple[int, ...], rng: np.random.Generator) -> tuple[int, ...]:
+        """Make a legal code of a mutated or crossed one."""
+        return code
+
 
 def angles_of(space: SearchSpace) -> ArchitectureAngles:
     """Return how angles are measured in ``space``.
@@ -90,6 +95,10 @@ def angles_of(space: SearchSpace) -> ArchitectureAngles:
         return NASBench201Angles()
     if isinstance(space, NASBench1Shot1):
         return OneShot1Angles(space)
+    if isinstance(space, CellSpace):
+        from itnas.optimizers.darts_angles import CellAngles  # it builds on this module
+
+        return CellAngles(space)
     raise UserError(f"RLNAS has no angle for space {space.name}; choose another method")
 
 
@@ -112,8 +121,8 @@ def _flat(tensor: Tensor) -> Tensor:
     return tensor.detach().double().flatten()
 
 
-def _pool(channels: int) -> Tensor:
-    """The constant that stands for a pooling operation, as in the released code."""
+def constant_pool(channels: int) -> Tensor:
+    """Return the constant ``[C, 3, 3]`` that stands for a pooling operation, as in the released code."""
     return torch.full((channels, 3, 3), 1 / 9)
 
 
@@ -139,7 +148,7 @@ class NASBench201Angles(ArchitectureAngles):
                     if weight is not None:
                         tensors.append(weight)
                     elif name == "avg_pool_3x3":
-                        tensors.append(_pool(int(cell.bundles[0].channels)))  # pyright: ignore
+                        tensors.append(constant_pool(int(cell.bundles[0].channels)))  # pyright: ignore
         fixed: list[Any] = [graph.stem, *(m for m in graph.stages if isinstance(m, ResNetBlock))]
         found["fixed"] = [p for module in [*fixed, graph.lastact, graph.classifier] for p in module.parameters()]  # pyright: ignore
         return found
@@ -219,7 +228,7 @@ class OneShot1Angles(ArchitectureAngles):
                 found.setdefault(("projection", node), []).extend(cell.projection_weights(node))
             for node in range(1, self.blocks + 1):
                 for op in range(len(ONESHOT1_OPERATIONS)):
-                    weights = cell.operation_weights(node, op) or [_pool(cell.channels)]
+                    weights = cell.operation_weights(node, op) or [constant_pool(cell.channels)]
                     found.setdefault((node, op), []).extend(weights)
         return found
 
@@ -291,4 +300,4 @@ class OneShot1Angles(ArchitectureAngles):
         return kept
 
 
-__all__ = ["ArchitectureAngles", "NASBench201Angles", "OneShot1Angles", "angles_of", "products"]
+__all__ = ["ArchitectureAngles", "NASBench201Angles", "OneShot1Angles", "angles_of", "constant_pool", "products"]

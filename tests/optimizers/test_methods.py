@@ -12,18 +12,26 @@ import numpy as np
 import pytest
 import torch
 
-from itnas.config import make_config
 from itnas.optimizers import ALL_METHODS, METHODS
-from itnas.records import TABLES, read_meta
+from itnas.optimizers.darts_pt import DARTSPT
+from itnas.presets import make_config
+from itnas.records import OPTIONAL, TABLES, read_meta
 from itnas.search import Place, run_search
-from itnas.spaces import SPACES, get_space
+from itnas.spaces import SPACES, CellSpace, get_space
 
 ALL = tuple(METHODS)
-SPACES_TESTED = tuple(SPACES)
+SPACES_TESTED = tuple(name for name in SPACES if name not in ("darts-no-none", "darts-stagewise"))
+"""All but two whose supernet differs from that of `darts` in nothing but the table of candidates."""
 BILEVEL = {"darts", "darts-2nd", "darts-pt"}
 
 
-everywhere = pytest.mark.parametrize("space", SPACES_TESTED)
+def everywhere(*without: str) -> pytest.MarkDecorator:
+    """Every method in every space; variants of a method are left out in spaces that differ by their table only."""
+    alike, variants = ("s1", "s3", "s4"), ("darts-2nd", "darts-pt-fix-alpha")
+    pairs = [(method, space) for space in SPACES_TESTED for method in ALL if method not in without]
+    return pytest.mark.parametrize(
+        ("method", "space"), [(m, s) for m, s in pairs if not (s in alike and m in variants)]
+    )
 
 
 def differ(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -35,8 +43,7 @@ def shapes(space: str) -> dict[str, tuple[int, int]]:
     return {group: (len(c), len(c[0].candidates)) for group, c in get_space(space).groups.items()}
 
 
-@everywhere
-@pytest.mark.parametrize("method", ALL)
+@everywhere()
 def test_a_step_changes_what_it_should_and_nothing_else(method: str, space: str, prepare: Callable) -> None:
     optimizer, train, valid = prepare(method, space=space)
     if method == "random":
@@ -65,8 +72,7 @@ def test_a_step_changes_what_it_should_and_nothing_else(method: str, space: str,
         assert {n for n in before if n.endswith("conv.weight")} <= changed
 
 
-@everywhere
-@pytest.mark.parametrize("method", ALL)
+@everywhere()
 def test_scores_have_the_spaces_shape(method: str, space: str, prepare: Callable) -> None:
     optimizer, _, valid = prepare(method, space=space)
     optimizer.validate(valid)
@@ -79,12 +85,13 @@ def test_scores_have_the_spaces_shape(method: str, space: str, prepare: Callable
         assert np.allclose(array.mean(0), scores[group])
 
 
-@everywhere
-@pytest.mark.parametrize("method", ALL)
+@everywhere()
 def test_selection_is_three_legal_genotypes_and_follows_the_rule(method: str, space: str, prepare: Callable) -> None:
     optimizer, train, valid = prepare(method, space=space)
     optimizer.train_epoch(train, valid) if method != "random" else None
     optimizer.validate(valid)
+    if isinstance(optimizer, DARTSPT) and isinstance(get_space(space), CellSpace):  # hundreds of passes else
+        optimizer.masked_accuracy = lambda *_: torch.rand(()).item()
     selection = optimizer.select(train, valid)
     for genotype in (selection.genotype, selection.genotype_with_none, selection.genotype_without_none):
         assert get_space(space).canonical(genotype) == genotype
@@ -98,8 +105,7 @@ def test_agnas_and_it_nas_exclude_none_by_their_own_rule_and_the_others_do_not()
     assert {name for name, (_, config) in METHODS.items() if config.exclude_none} == {"agnas", "it-nas"}
 
 
-@everywhere
-@pytest.mark.parametrize("method", [name for name in ALL if name != "random"])
+@everywhere("random")
 def test_state_round_trips(method: str, space: str, prepare: Callable) -> None:
     """A copy that loads the checkpointed state takes exactly the same next step."""
     optimizer, train, valid = prepare(method, space=space)
@@ -113,18 +119,21 @@ def test_state_round_trips(method: str, space: str, prepare: Callable) -> None:
     other.generator.set_state(optimizer.generator.get_state())
     batch, batch_val = next(iter(train)), valid.sample()
     other.generator.set_state(optimizer.generator.get_state())
-    results = [model.step(copy.deepcopy(batch), batch_val) for model in (optimizer, other)]
+    results = []
+    for model in (optimizer, other):
+        torch.manual_seed(0)  # a search's checkpoint holds this generator too; `noise` draws from it
+        results.append(model.step(copy.deepcopy(batch), batch_val))
     assert torch.equal(results[0][0], results[1][0])
     for a, b in zip(optimizer.graph.state_dict().values(), other.graph.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     for model in (optimizer, other):
+        torch.manual_seed(0)
         model.validate(valid)
     for group, array in optimizer.scores().items():
         assert np.array_equal(array, other.scores()[group])
 
 
-@everywhere
-@pytest.mark.parametrize("method", [name for name in ALL if name not in ("random", "rlnas")])
+@everywhere("random", "rlnas")
 def test_gradients_reach_every_parameter(method: str, space: str, prepare: Callable) -> None:
     optimizer, train, _ = prepare(method, space=space)
     images, labels = next(iter(train))
@@ -136,16 +145,20 @@ def tiny(method: str, space: str) -> object:
     """Return a search of a second or two."""
     config = make_config(space, method, "digits", 3, smoke=True)
     small = replace(config.discretization, max_images=20, recalibration_images=20)
-    return replace(config, discretization=small, score_images=20, batch_size=256)
+    config = replace(config, discretization=small, score_images=20, batch_size=256, ranking=None, eigenvalues=None)
+    if hasattr(config.optimizer, "criterion_images"):
+        config = replace(config, optimizer=replace(config.optimizer, criterion_images=20))
+    return config
 
 
 @pytest.mark.parametrize(
-    ("method", "space"), [(m, "nasbench201") for m in ALL] + [(m, "nasbench1shot1-3") for m in ALL_METHODS]
+    ("method", "space"),
+    [(m, "nasbench201") for m in ALL] + [(m, "nasbench1shot1-3") for m in ALL_METHODS] + [("agnas", "s3")],
 )
 def test_the_same_seed_gives_the_same_records_twice(method: str, space: str, tmp_path: Path) -> None:
     folders = [run_search(tiny(method, space), Place(tmp_path / name)) for name in ("a", "b")]  # type: ignore[arg-type]
     metas = [read_meta(folder) for folder in folders]
-    for table in TABLES:
+    for table in sorted(set(TABLES) - OPTIONAL):
         files = [folder / f"{table}.parquet" for folder in folders]
         assert all(file.exists() for file in files)
         if table != "timing":
