@@ -19,7 +19,7 @@ from itnas.optimizers.base import SGDConfig
 from itnas.optimizers.darts import DARTSConfig
 from itnas.optimizers.darts_pt import DARTSPTConfig
 from itnas.optimizers.rlnas import RLNASConfig
-from itnas.spaces import NASBench1Shot1, get_space
+from itnas.spaces import CellSpace, NASBench1Shot1, get_space
 
 PRESETS = ("digits", "cifar10-small", "paper")
 """Names of the presets."""
@@ -104,6 +104,37 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class CellEvaluationConfig(EvaluationConfig):
+    """Protocol of the stand-alone training of a DARTS-like genotype; the defaults are the published 20 cells, 36 channels.
+
+    DARTS, DARTS-PT and AGNAS on CIFAR-10: 600 epochs, batch 96, cutout 16, auxiliary weight 0.4, drop-path to 0.2. The accuracy
+    is the last epoch's, never the best one's.
+    """
+
+    kind: Literal["auto", "table", "trained"] = "trained"
+    """There is no table of these spaces: always `trained`."""
+    epochs: int = 600
+    """Epochs of stand-alone training."""
+    batch_size: int = 96
+    """Batch size of stand-alone training."""
+    weights: SGDConfig = field(default_factory=lambda: SGDConfig(lr=0.025, lr_min=0.0))
+    """Optimizer of stand-alone training."""
+    cells: int = 20
+    """Cells of the network; reductions stand at a third and at two thirds."""
+    channels: int = 36
+    """Channels C of the first cell; the stem has 3C."""
+    images: Literal["train+valid", "train"] = "train+valid"
+    """Images trained on: all official training images as published, or the search's training half alone, which leaves the
+    other half to report a validation accuracy."""
+    cutout: int = 16
+    """Side of the square that cutout zeroes; 0 for none."""
+    auxiliary_weight: float = 0.4
+    """Weight of the auxiliary classifier's loss; 0 builds none."""
+    drop_path: float = 0.2
+    """Probability of dropping an operation's output; grows linearly from 0, reached in the (never trained) epoch `epochs`."""
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """One search: space, method, data, seed and every setting a result depends on."""
 
@@ -163,6 +194,10 @@ def make_config(space: str, method: str, preset: str, seed: int, *, smoke: bool 
     config = {"digits": _digits, "cifar10-small": _cifar10_small, "paper": _paper}[preset](space, method, seed)
     if isinstance(get_space(space), NASBench1Shot1):
         config = _oneshot1(config)
+    if isinstance(get_space(space), CellSpace):
+        from itnas.protocols import for_cells  # its protocols are made of this module's classes
+
+        config = for_cells(config)
     if method == "random":
         config = replace(config, epochs=0)
     config = _without_the_meaningless(config)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from itnas.checkpoint import read_checkpoint, restore_generators, write_checkpoint
-from itnas.config import SearchConfig
+from itnas.config import CellEvaluationConfig, SearchConfig
 from itnas.data.images import Dataset, Loader
 from itnas.data.load import load_data
 from itnas.environment import describe_environment, deterministic
@@ -42,6 +42,7 @@ from itnas.recording import (
 )
 from itnas.records import OPTIONAL, read_meta, run_id, write_meta, write_table
 from itnas.spaces import SearchSpace, get_space
+from itnas.training import TrainingPlace, evaluation_rows
 
 Progress = Callable[[str, int, int], None]
 """Called with the phase, how much of it is done, and of how much."""
@@ -252,6 +253,9 @@ class Run:
         self.place.progress("evaluation", 0, 1)
         final = [selection.genotype, selection.genotype_with_none, selection.genotype_without_none]
         with self.timed("evaluation", None):
+            if isinstance(self.config.evaluation, CellEvaluationConfig):
+                place = TrainingPlace(self.folder.parent / "evaluations", self.place.device, self.config.determinism)
+                return evaluation_rows(final, self.config.evaluation, self.data, place)
             if self.truth.table is None:
                 return trained_rows(final, self.config, self.data, self.place.device)
             columns = ("genotype", "genotype_with_none", "genotype_without_none")

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from itnas.data.images import INFOS, Dataset, ImageSet, crop_and_flip
+from itnas.data.images import INFOS, Dataset, ImageSet, crop_and_flip, standardise
 from itnas.errors import UserError
 from itnas.records import file_sha256
 
@@ -85,20 +85,28 @@ def stratified(indices: np.ndarray, labels: np.ndarray, count: int, seed: int) -
     return np.sort(np.concatenate(chosen))
 
 
-def _image_set(pixels: np.ndarray, labels: np.ndarray, size: int) -> ImageSet:
+def shrink(pixels: np.ndarray, size: int) -> Tensor:
+    """Return pixels ``uint8 [n, C, size, size]``, reduced by area mean.
+
+    Raises:
+        UserError: ``size`` does not divide the images' side.
+    """
     side = pixels.shape[-1]
     if side % size:
         raise UserError(f"image size {size} does not divide {side}; choose 32, 16 or 8")
     images = torch.from_numpy(np.ascontiguousarray(pixels))
-    if size != side:
-        factor = side // size
-        images = images.float().unflatten(3, (size, factor)).unflatten(2, (size, factor)).mean((3, 5)).round().byte()
-    return ImageSet(images, torch.from_numpy(labels.astype(np.int64)), _augment, _normalise)
+    if size == side:
+        return images
+    factor = side // size
+    return images.float().unflatten(3, (size, factor)).unflatten(2, (size, factor)).mean((3, 5)).round().byte()
+
+
+def _image_set(pixels: np.ndarray, labels: np.ndarray, size: int) -> ImageSet:
+    return ImageSet(shrink(pixels, size), torch.from_numpy(labels.astype(np.int64)), _augment, _normalise)
 
 
 def _normalise(images: Tensor) -> Tensor:
-    mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, STD))
-    return (images.float() / 255 - mean) / std
+    return standardise(images, MEAN, STD)
 
 
 def _augment(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -177,16 +185,22 @@ class _BatchUnpickler(pickle.Unpickler):
 
 
 def _read_batches(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
-    images: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
-    for path in paths:
-        try:
-            with path.open("rb") as handle:
-                content = _BatchUnpickler(handle, encoding="bytes").load()
-            images.append(np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32))
-            labels.append(np.asarray(content[b"labels"], dtype=np.int64))
-        except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, IndexError) as error:
-            raise UserError(
-                f"{path} is no official CIFAR-10 batch or is damaged ({error}); unpack the archive again"
-            ) from None
-    return np.concatenate(images), np.concatenate(labels)
+    parts = [read_batch(path, b"labels", "CIFAR-10") for path in paths]
+    return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
+
+
+def read_batch(path: Path, key: bytes, title: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels ``uint8 [n, 3, 32, 32]`` and labels ``[n]`` of one official pickle without executing it.
+
+    Raises:
+        UserError: the file names anything but arrays, or is damaged.
+    """
+    try:
+        with path.open("rb") as handle:
+            content = _BatchUnpickler(handle, encoding="bytes").load()
+        pixels = np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
+        return pixels, np.asarray(content[key], dtype=np.int64)
+    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, IndexError) as error:
+        raise UserError(
+            f"{path} is no official {title} batch or is damaged ({error}); unpack the archive again"
+        ) from None

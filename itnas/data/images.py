@@ -26,6 +26,8 @@ INFOS = {
     for info in (
         DatasetInfo("digits", 10, 1),
         DatasetInfo("cifar10", 10, 3),
+        DatasetInfo("cifar100", 100, 3),
+        DatasetInfo("svhn", 10, 3),
     )
 }
 """The data sets by name."""
@@ -149,3 +151,23 @@ def crop_and_flip(images: Tensor, padding: int, generator: torch.Generator) -> T
     top, left = torch.randint(2 * padding + 1, (2, n), generator=generator)
     flip = torch.rand(n, generator=generator) < 0.5
     return place(F.pad(images, [padding] * 4), top, left, height, width, flip)
+
+
+def cutout(images: Tensor, length: int, generator: torch.Generator) -> Tensor:
+    """Zero a square of side ``length`` around a random pixel of every image ``[B, C, H, W]``, cut off at the borders.
+
+    DeVries & Taylor (2017), as the released code of DARTS and its successors applies it: after normalisation.
+    """
+    n, _, height, width = images.shape
+    row = torch.randint(height, (n, 1), generator=generator).to(images.device)
+    column = torch.randint(width, (n, 1), generator=generator).to(images.device)
+    rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
+    in_rows = (rows >= row - length // 2) & (rows < row + length // 2)
+    in_columns = (columns >= column - length // 2) & (columns < column + length // 2)
+    return images.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)
+
+
+def standardise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return ``(x / 255 - mean) / std`` per channel for pixels ``uint8 [B, C, H, W]``."""
+    centre, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (mean, std))
+    return (images.float() / 255 - centre) / scale

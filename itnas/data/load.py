@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from itnas.data import cifar, digits
+from itnas.data import cifar, digits, official
 from itnas.data.images import Dataset, dataset_info
 from itnas.errors import UserError
 
@@ -16,9 +16,10 @@ class DataConfig:
     """Which images are searched on."""
 
     dataset: str = "digits"
-    """`digits` (embedded) or `cifar10` (from ITNAS_DATA)."""
+    """`digits` (embedded), or `cifar10`, `cifar100` or `svhn` (from ITNAS_DATA)."""
     split: Literal["embedded", "benchmark", "halves"] = "embedded"
-    """How the training images are halved: `benchmark` = NAS-Bench-201's split file; `halves` = first and last 25,000."""
+    """How the training images are halved: `benchmark` = NAS-Bench-201's split file of CIFAR-10; `halves` = first and last
+    half, as DARTS and its successors split."""
     image_size: int = 12
     """Pixels a side; CIFAR-10 is reduced by area mean."""
     per_half: int | None = None
@@ -37,7 +38,13 @@ def load_data(data: DataConfig, root: Path | None) -> Dataset:
             raise UserError(f"data set digits has its own split; split {data.split!r} is for cifar10")
         return digits.load()
     if root is None:
-        raise UserError("data set cifar10 needs ITNAS_DATA: set it to a folder with cifar10/, or use `--preset digits`")
+        raise UserError(
+            f"data set {data.dataset} needs ITNAS_DATA: set it to a folder with {data.dataset}/, or use `--preset digits`"
+        )
     if data.split == "embedded":
-        raise UserError("data set cifar10 has no embedded split; choose `benchmark` or `halves`")
-    return cifar.load(root, data.split, data.image_size, data.per_half)
+        raise UserError(f"data set {data.dataset} has no embedded split; choose `benchmark` (cifar10 only) or `halves`")
+    if data.dataset == "cifar10":
+        return cifar.load(root, data.split, data.image_size, data.per_half)
+    if data.split == "benchmark":
+        raise UserError(f"NAS-Bench-201's split file is for cifar10; split {data.dataset} into `halves`")
+    return official.load(data.dataset, root, data.image_size, data.per_half)

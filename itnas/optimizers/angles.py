@@ -21,6 +21,7 @@ from itnas.nn.oneshot1 import OneShot1SuperCell, OneShot1Supernet
 from itnas.nn.operations import ResNetBlock
 from itnas.nn.supernets import NASBench201SuperCell, Supernet
 from itnas.spaces.base import Chosen, SearchSpace
+from itnas.spaces.darts import CellSpace
 from itnas.spaces.nasbench1shot1 import OPERATIONS as ONESHOT1_OPERATIONS
 from itnas.spaces.nasbench1shot1 import NASBench1Shot1, all_cells, all_graphs, close
 from itnas.spaces.nasbench201 import EDGES, OPERATIONS, PATHS, NASBench201, format_ops
@@ -79,6 +80,10 @@ class ArchitectureAngles(ABC):
         """Return a new value of a gene."""
         return int(rng.integers(self.sizes[gene]))
 
+    def repair(self, code: tuple[int, ...], rng: np.random.Generator) -> tuple[int, ...]:
+        """Make a legal code of a mutated or crossed one."""
+        return code
+
 
 def angles_of(space: SearchSpace) -> ArchitectureAngles:
     """Return how angles are measured in ``space``.
@@ -90,6 +95,10 @@ def angles_of(space: SearchSpace) -> ArchitectureAngles:
         return NASBench201Angles()
     if isinstance(space, NASBench1Shot1):
         return OneShot1Angles(space)
+    if isinstance(space, CellSpace):
+        from itnas.optimizers.darts_angles import CellAngles  # it builds on this module
+
+        return CellAngles(space)
     raise UserError(f"RLNAS has no angle for space {space.name}; choose another method")
 
 

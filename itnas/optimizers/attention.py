@@ -24,8 +24,9 @@ class AttentionConfig(MethodConfig):
 
     exclude_none: bool = True
     """The method's own rule: whether the headline cell may not choose `none`. Both variants are always recorded."""
-    aggregate: Literal["mean", "sum", "last_stage"] = "mean"
-    """Over the cells at whose edge the importance is measured: mean, sum, or mean of the last stage's cells."""
+    aggregate: Literal["mean", "sum", "last_stage", "first"] = "mean"
+    """Over the cells at whose edge the importance is measured: mean, sum, mean of the last stage's cells, or the first cell
+    alone (AGNAS's stage-wise cells in space `darts-stagewise`)."""
     importance_bn: Literal["eval", "train"] = "eval"
     """BatchNorm in the importance pass: running statistics, or batch statistics (running ones are restored)."""
     importance_transform: Literal["clean", "train"] = "clean"
@@ -126,6 +127,8 @@ class AttentionOptimizer(Optimizer):
         if self.config.aggregate == "last_stage":
             stages = [self.graph.stage_of(cell) for cell in self.graph.cells_of(group)]
             cells = cells[np.array(stages) == max(stages)]
+        if self.config.aggregate == "first":
+            return cells[0]
         return cells.sum(0) if self.config.aggregate == "sum" else cells.mean(0)
 
     def get_checkpointables(self) -> dict[str, Any]:

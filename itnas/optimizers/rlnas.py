@@ -112,7 +112,8 @@ class RLNAS(Optimizer):
         chosen = super().select(train_data, valid_data)
         if self.config.search == "exact":
             return chosen
-        with_none, without_none = self.evolve(exclude_none=False), self.evolve(exclude_none=True)
+        with_none = self.evolve(exclude_none=False)
+        without_none = self.evolve(exclude_none=True) if self.space.derives_none else with_none
         own = without_none if self.config.exclude_none else with_none
         return Selection(own, with_none, without_none, chosen.scores, chosen.kind)
 
@@ -132,8 +133,10 @@ class RLNAS(Optimizer):
             population = []
             for make, limit in ((self._mutate, half), (self._cross, 2 * half)):
                 for _ in range(10 * half):
+                    if len(population) == limit:
+                        break
                     child = make(parents, rng)
-                    if len(population) < limit and child not in scored and child not in population:
+                    if child not in scored and child not in population:
                         population.append(child)
         return self.architectures.genotype(np.array(max(scored, key=lambda code: scored[code])))
 
@@ -141,11 +144,13 @@ class RLNAS(Optimizer):
         parent = parents[rng.integers(len(parents))]
         mutate = rng.random(len(parent)) < self.config.mutation_rate
         genes = enumerate(zip(parent, mutate, strict=True))
-        return tuple(self.architectures.mutate_gene(gene, rng) if m else value for gene, (value, m) in genes)
+        child = tuple(self.architectures.mutate_gene(gene, rng) if m else value for gene, (value, m) in genes)
+        return self.architectures.repair(child, rng)
 
     def _cross(self, parents: list[Code], rng: np.random.Generator) -> Code:
         a, b = (parents[i] for i in rng.integers(len(parents), size=2))
-        return tuple(x if take else y for x, y, take in zip(a, b, rng.random(len(a)) < 0.5, strict=True))
+        child = tuple(x if take else y for x, y, take in zip(a, b, rng.random(len(a)) < 0.5, strict=True))
+        return self.architectures.repair(child, rng)
 
     def get_checkpointables(self) -> dict[str, Any]:
         """Return the base's state and the initial weights."""

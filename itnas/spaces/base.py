@@ -60,6 +60,8 @@ class SearchSpace(ABC):
     """Choices with equally many candidates, by group name. An array of scores has a row per choice of its group."""
     skip_name: ClassVar[str] = "skip_connect"
     """The candidate that counts as a skip connection."""
+    derives_none: ClassVar[bool] = True
+    """Whether the rule may derive `none` at all; where not, the variants with and without `none` are the same."""
 
     @abstractmethod
     def derive(self, scores: Scores, *, exclude_none: bool) -> str:
