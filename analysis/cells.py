@@ -14,28 +14,31 @@ from itnas.spaces.base import SearchSpace
 Edge = tuple[str, str, str]
 """(source, target, operation)."""
 _EDGE = re.compile(r"(?P<target>\w+)<-(?P<source>\w+)")
-SEEDS = 4
-"""Cells drawn side by side at most."""
+SIDE_BY_SIDE = 4
+"""Graphs drawn side by side."""
 BOX = {"shape": "box", "fixedsize": "false", "height": "0.25", "margin": "0.06,0.03"}
 """How a node with more than a number in it is drawn."""
 LOOKS = {"none": ("#bbbbbb", "dotted"), "skip_connect": ("#888888", "dashed")}
 """Colour and line of the operations that do nothing; all others are solid black."""
 
 
-def cell_edges(space: SearchSpace, genotype: str) -> list[Edge]:
-    """Return the cell's edges, or none if the space's choices are not edges named ``target<-source``.
+def cell_graphs(space: SearchSpace, genotype: str) -> list[tuple[str, list[Edge]]]:
+    """Return the graphs of an architecture: (group, edges) for every group whose choices are edges named ``target<-source``.
 
-    Cells of NAS-Bench-1Shot1 have their operations in the nodes: an edge's is empty, its nodes are named
-    ``number: operation``.
+    The group is empty where there is one only; an edge that the cell does not keep is left out. Cells of NAS-Bench-1Shot1
+    have their operations in the nodes: an edge's is empty, its nodes are named ``number: operation``.
     """
     if isinstance(space, NASBench1Shot1):
-        return _node_edges(space.parse(genotype))
-    names = [choice.name for choices in space.groups.values() for choice in choices]
-    found = [_EDGE.fullmatch(name) for name in names]
-    operations = space.operations(genotype)
-    if len(operations) != len(names):
-        return []
-    return [(m["source"], m["target"], op) for m, op in zip(found, operations, strict=True) if m is not None]
+        return [("", _node_edges(space.parse(genotype)))]
+    graphs = []
+    for group, kept in space.chosen(genotype).items():
+        edges = []
+        for choice, candidates in zip(space.groups[group], kept, strict=True):
+            match = _EDGE.fullmatch(choice.name)
+            if match and candidates:
+                edges.append((match["source"], match["target"], choice.candidates[candidates[0]]))
+        graphs += [(group, edges)] if edges else []
+    return graphs if len(graphs) > 1 else [("", edges) for _, edges in graphs]
 
 
 def _node_edges(cell: nasbench1shot1.Cell) -> list[Edge]:

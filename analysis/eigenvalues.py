@@ -58,16 +58,23 @@ def early_stop(epochs: np.ndarray, eigenvalues: np.ndarray, settings: Eigenvalue
     earlier record is returned, unless it is from before ``earliest``.
     """
     half = settings.window // 2
-    if len(eigenvalues) < settings.window:
+    if not judged(epochs, settings):
         return None
     average = np.convolve(
         eigenvalues, np.full(settings.window, 1 / settings.window), mode="valid"
     )  # [i]: record i + half
     for now in range(settings.lag, len(average)):
         before = now - settings.lag
-        if epochs[before + half] >= settings.earliest and average[now] > settings.factor * average[before]:
+        grown = average[now] > settings.factor * average[before] > 0
+        if grown and epochs[before + half] >= settings.earliest:
             return Stop(int(epochs[now + 2 * half]), int(epochs[before + half]))
     return None
+
+
+def judged(epochs: np.ndarray, settings: EigenvalueArguments) -> bool:
+    """Return whether the rule compares anything: whether there are enough records after the earliest epoch."""
+    last_before = len(epochs) - 1 - settings.window // 2 - settings.lag
+    return last_before >= settings.window // 2 and bool(epochs[last_before] >= settings.earliest)
 
 
 def run_table(eigenvalues: pd.DataFrame, epochs: pd.DataFrame, settings: EigenvalueArguments) -> pd.DataFrame:
@@ -84,6 +91,7 @@ def run_table(eigenvalues: pd.DataFrame, epochs: pd.DataFrame, settings: Eigenva
         mine = skips.loc[str(run_id)]
         counts = mine.reindex(at).to_numpy(dtype=float)
         row = {"method": method, "search_seed": seed, "run_id": run_id, "last": values[-1], "largest": values.max()}
+        row |= {"smallest": part["smallest"].min(), "judged": judged(at, settings)}
         row |= {
             "stopped": np.nan if stop is None else stop.stopped,
             "returned": np.nan if stop is None else stop.returned,
@@ -112,14 +120,17 @@ def eigenvalue_table(runs: pd.DataFrame, settings: EigenvalueArguments) -> Table
         row |= {
             "last eigenvalue": writing.mean_sd(last.mean, last.sd, 3),
             "largest": writing.number(part["largest"].max(), 3),
+            "most negative": writing.number(part["smallest"].min(), 3),
         }
-        row |= {"stopped": f"{len(stopped)} of {len(part)}"}
+        known = int(part["judged"].sum())
+        row |= {"stopped": f"{len(stopped)} of {known}" if known else f"{NA} (too few records)"}
         row |= {"cell of epoch": NA if stopped.empty else f"{stopped['returned'].median():.0f}"}
         row |= {"its skips": writing.number(stopped["skips_returned"].mean()) if len(stopped) else NA}
         row |= {"skips at the end": writing.number(part["skips_last"].mean())}
         shown.append(row | {"Spearman with skips": writing.tau(float(part["rho"].mean()), 1)})
     caption = (
-        "Dominant eigenvalue of the Hessian of the validation loss in the alphas. Stopped: runs that RobustDARTS's rule would"
+        "Dominant (largest) eigenvalue of the Hessian of the validation loss in the alphas. Stopped: runs that RobustDARTS's"
+        " rule would"
         f" have stopped early (local average over {settings.window} records above {settings.factor:g} times that of"
         f" {settings.lag} records before, epoch {settings.earliest} or later), and the epoch (median) whose cell it returns."
     )

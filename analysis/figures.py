@@ -28,6 +28,8 @@ SEARCH_PHASES = ("train", "scores")
 COSTS = {"train_seconds": "training", "scores_seconds": "scores", "selection_seconds": "selection"}
 COSTS |= {"discretization_seconds": "discretization", "evaluation_seconds": "evaluation"}
 """Parts of a run's cost, in the order of the stack; the first three are the search."""
+ROWS = 60
+"""Choices times candidates that one heat map can show."""
 Target = tuple[str, str, str]
 
 
@@ -154,28 +156,36 @@ def preference(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_scores(group: Group) -> None:
-    """Draw the heat map edge x operation over epochs, a column per method, one colour scale for all."""
+    """Draw the heat map edge x operation over epochs; many choices are drawn group by group, one figure each."""
     data = preference(group.records["scores"])
     keep_numbers(data, "scores", group)
-    methods = [method for method in group.methods if method in set(data["method"])]
-    if not methods:
+    if data.empty:
         return
     rows = data[["group", "choice", "candidate"]].drop_duplicates()
-    height = 1.2 + 0.11 * len(rows)
-    figure, axes = plotting.subplots(1, len(methods), plotting.PAGE, height, sharey=True)
+    parts = [name for name, part in rows.groupby("group", observed=True, sort=False) if len(rows) > ROWS]
+    for name in parts or [None]:
+        draw_heat_map(group, data if name is None else data[data["group"] == name], name)
+
+
+def draw_heat_map(group: Group, data: pd.DataFrame, part: str | None) -> None:
+    """Draw scores over epochs: a row per choice and candidate, a column per method, one colour scale for all."""
+    methods = [method for method in group.methods if method in set(data["method"])]
+    rows = data[["group", "choice", "candidate"]].drop_duplicates()
+    row_height = min(0.11, 7.5 / len(rows))
+    figure, axes = plotting.subplots(1, len(methods), plotting.PAGE, 1.2 + row_height * len(rows), sharey=True)
     top = min(100.0, float(data["value"].abs().max()))
     image = cast(Any, None)
     for axis, method in zip(axes[0], methods, strict=True):
-        part = data[data["method"] == method]
-        grid = part.pivot(index=["group", "choice", "candidate"], columns="epoch", values="value")  # noqa: PD010
+        mine = data[data["method"] == method]
+        grid = mine.pivot(index=["group", "choice", "candidate"], columns="epoch", values="value")  # noqa: PD010
         grid = grid.reindex(pd.MultiIndex.from_frame(rows))
-        epochs = part["epoch"].to_numpy()
+        epochs = mine["epoch"].to_numpy()
         extent = (epochs.min() - 0.5, epochs.max() + 0.5, len(rows) - 0.5, -0.5)
         image = axis.imshow(
             grid, aspect="auto", cmap="RdBu_r", vmin=-top, vmax=top, extent=extent, interpolation="none"
         )
-        kind = part["kind"].iloc[0]
-        spread = f"up to {part['value'].abs().max():.1f} %"
+        kind = mine["kind"].iloc[0]
+        spread = f"up to {mine['value'].abs().max():.1f} %"
         axis.set_title(plotting.broken(f"{label(method)}\n{kind}, n={group.seeds(method)}\n{spread}"), fontsize=5.5)
         axis.set_xlabel("epoch")
         for line in np.flatnonzero((rows[["group", "choice"]] != rows[["group", "choice"]].shift()).any(axis=1))[1:]:
@@ -183,11 +193,14 @@ def draw_scores(group: Group) -> None:
     axes[0, 0].set_yticks(
         range(len(rows)), [f"{c}  {o}" for c, o in zip(rows["choice"], rows["candidate"], strict=True)]
     )
-    axes[0, 0].tick_params(axis="y", labelsize=4.5)
+    axes[0, 0].tick_params(axis="y", labelsize=min(4.5, 50 * row_height))
     bar = figure.colorbar(image, ax=axes.ravel().tolist(), location="right", shrink=0.6, pad=0.01)
     bar.set_label("% above or below the edge's mean", fontsize=6)
-    note = f"{group.name}; mean over seeds; white: no preference (all candidates of the edge score alike)"
-    plotting.save(figure, group, "scores", note)
+    words = f"{group.name}; mean over seeds; white: no preference (all candidates of the edge score alike)"
+    if part is None:
+        plotting.save(figure, group, "scores", words)
+    else:
+        plotting.save(figure, group, f"scores_{part}", f"{part} of {words}")
 
 
 # --- cells and cost ---------------------------------------------------------------------------------------------------
@@ -201,17 +214,21 @@ def draw_derived(group: Group, values: pd.DataFrame, target: Target | None) -> N
     rows = None if target is None else truth.at(values, target)
     known = {} if rows is None else dict(zip(rows["run_id"], rows["value"], strict=True))
     for method in group.methods:
-        part = finals[finals["method"] == method].head(cells.SEEDS)
-        drawn = []
+        part = finals[finals["method"] == method]
+        drawn, seeds = [], 0
         for row in part.to_dict("records"):
             worth = known.get(row["run_id"])
             title = f"seed {row['search_seed']}" + ("" if worth is None else f": {worth:.2f} %")
-            drawn.append((title, cells.cell_edges(space, row["genotype"])))
-        if not drawn or not drawn[0][1]:
+            graphs = cells.cell_graphs(space, row["genotype"])
+            if drawn and len(drawn) + len(graphs) > cells.SIDE_BY_SIDE:
+                break
+            drawn += [(f"{title} {name}".strip(), edges) for name, edges in graphs]
+            seeds += 1
+        if not drawn:
             print(f"{group.name}: no drawing of {label(method)}'s cells, as its choices are not edges of one graph.")
             continue
         what = "" if target is None else f", {target[1]} {target[2]}"
-        note = f"{label(method)}, {group.name}{what}; {len(drawn)} of n={group.seeds(method)} seeds"
+        note = f"{label(method)}, {group.name}{what}; {seeds} of n={group.seeds(method)} seeds"
         cells.draw_cells(drawn, group, f"cell_{method}", note)
 
 

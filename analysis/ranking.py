@@ -10,6 +10,7 @@ the k ranked highest; and what the one ranked highest is worth.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,11 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from analysis import plotting, writing
-from analysis.common import Arguments, Group, keep_numbers, label, order_methods, publish, read_groups, run, say
+from analysis.common import NONE, Arguments, Group, keep_numbers, label, order_methods, publish, read_groups, run, say
 from analysis.stats import summarize
 from analysis.writing import Table
 from itnas.errors import UserError
+from itnas.spaces import get_space
 
 RANKERS = ("supernet", "score")
 """What ranks: the supernet's accuracy, and the method's own architecture score."""
@@ -34,8 +36,8 @@ RANKERS = ("supernet", "score")
 class RankingArguments(Arguments):
     """Rank correlation of supernet and benchmark."""
 
-    truth: str = "cifar10/test"
-    """Which of the benchmark's accuracies is the truth: DATASET/SPLIT."""
+    truth: str | None = None
+    """Which of the benchmark's accuracies is the truth: DATASET/SPLIT; default: the first test split, or `supernet`."""
     top: int = 50
     """The k of the overlap of the best k."""
 
@@ -49,13 +51,19 @@ def run_ranking(predicted: np.ndarray, true: np.ndarray, top: int) -> dict[str, 
         the first where several share the place; ``n``.
     """
     n, k = len(true), min(top, len(true))
-    constant = np.ptp(predicted) == 0 or np.ptp(true) == 0
-    tau, rho = (
-        (np.nan, np.nan) if constant else (_first(scipy_stats.kendalltau, predicted, true), _rho(predicted, true))
-    )
+    tau = tau_of(predicted, true)
+    constant = np.isnan(tau)
+    rho = np.nan if constant else _rho(predicted, true)
     best = [set(np.argsort(-values, kind="stable")[:k]) for values in (predicted, true)]
     row = {"tau": tau, "rho": rho, "overlap": np.nan if constant else len(best[0] & best[1]) / k, "chance": k / n}
     return row | {"chosen": float(true[int(predicted.argmax())]), "n": n}
+
+
+def tau_of(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Return tau-b, NaN where a side is constant or has fewer than two values."""
+    if len(true) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
+        return float("nan")
+    return _first(scipy_stats.kendalltau, predicted, true)
 
 
 def _first(test: object, first: np.ndarray, second: np.ndarray) -> float:
@@ -66,16 +74,39 @@ def _rho(first: np.ndarray, second: np.ndarray) -> float:
     return _first(scipy_stats.spearmanr, first, second)
 
 
-def rankings(architectures: pd.DataFrame, truth: str, top: int) -> pd.DataFrame:
-    """Return one row per run and ranker: what :func:`run_ranking` says of it."""
+def find_truth(architectures: pd.DataFrame, wished: str | None) -> str:
+    """Return the quantity that rankings are compared with.
+
+    Raises:
+        UserError: the wished one was not recorded.
+    """
+    known = [str(name) for name in architectures["quantity"].unique() if name not in RANKERS]
+    if wished is not None and wished not in known:
+        raise UserError(
+            f"--truth {wished!r} was not recorded with the architectures; recorded: {', '.join(sorted(known)) or 'none'}"
+        )
+    tests = sorted((name for name in known if name.endswith("/test")), key=lambda name: (name != "cifar10/test", name))
+    return wished or next(iter(tests), "supernet")
+
+
+def rankings(
+    architectures: pd.DataFrame, truth: str, top: int, with_none: Callable[[str], bool] = lambda genotype: False
+) -> pd.DataFrame:
+    """Return one row per run and ranker: what :func:`run_ranking` says of it.
+
+    ``tau_without_none`` is tau among the architectures for which ``with_none`` is false.
+    """
     rows = []
+    none = {str(genotype): with_none(str(genotype)) for genotype in architectures["genotype"].unique()}
     for (method, seed, run_id), part in architectures.groupby(["method", "search_seed", "run_id"], observed=True):
         wide = part.pivot(index="genotype", columns="quantity", values="value")  # noqa: PD010 (refuses duplicates)
         for ranker in RANKERS:
-            if ranker not in wide or truth not in wide:
+            if ranker not in wide or truth not in wide or ranker == truth:
                 continue
             known = wide[[ranker, truth]].dropna()
             found = run_ranking(known[ranker].to_numpy(), known[truth].to_numpy(), top)
+            bare = known[[not none[str(genotype)] for genotype in known.index]]
+            found["tau_without_none"] = tau_of(bare[ranker].to_numpy(), bare[truth].to_numpy())
             rows.append({"method": method, "search_seed": seed, "run_id": run_id, "ranker": ranker, **found})
     return pd.DataFrame(rows)
 
@@ -91,11 +122,11 @@ def method_rankings(runs: pd.DataFrame) -> pd.DataFrame:
             tau = summarize(part["tau"].to_numpy())
             row = {"method": method, "ranker": ranker, "seeds": len(part), "n": part["n"].min()}
             row |= {"tau": tau.mean, "low": tau.low, "high": tau.high}
-            rows.append(row | part[["rho", "overlap", "chance", "chosen"]].mean().to_dict())
+            rows.append(row | part[["tau_without_none", "rho", "overlap", "chance", "chosen"]].mean().to_dict())
     return pd.DataFrame(rows)
 
 
-def ranking_table(data: pd.DataFrame, arguments: RankingArguments) -> Table:
+def ranking_table(group: Group, data: pd.DataFrame, truth: str, top: int) -> Table:
     """Return the table of rank correlations."""
     shown = [
         {
@@ -105,37 +136,57 @@ def ranking_table(data: pd.DataFrame, arguments: RankingArguments) -> Table:
             "architectures": row["n"],
             "τ": writing.tau(row["tau"], 1),
             "95 % interval": writing.interval(row["low"], row["high"]),
+            "τ without none": writing.number(row["tau_without_none"]),
             "Spearman": writing.number(row["rho"]),
-            f"best {arguments.top} found": writing.percent(row["overlap"]),
+            f"best {top} found": writing.percent(row["overlap"]),
             "chance": writing.percent(row["chance"]),
             "ranked first, %": writing.number(row["chosen"]),
         }
         for row in data.to_dict("records")
     ]
-    caption = (
-        f"Rank agreement of architectures with the benchmark table's {arguments.truth} accuracy: tau-b (mean over seeds,"
-        f" percentile bootstrap interval), Spearman's rho, share of the table's best {arguments.top} among the"
-        f" {arguments.top} ranked highest, and the table's accuracy of the one ranked first."
+    return Table("ranking", ranking_caption(group, truth, top), data, writing.filled(shown))
+
+
+def ranking_caption(group: Group, truth: str, top: int) -> str:
+    """Return what is ranked, by what, and how the supernet was measured."""
+    metas = group.records.meta.values()
+    protocols = sorted({p for meta in metas if (p := meta["semantics"].get("ranking"))})
+    images = sorted(group.records["architectures"]["n_images"].dropna().unique())
+    measured = " or ".join(str(int(n)) for n in images) + " images" + "".join(f"; {text}" for text in protocols)
+    what = "the supernet's own accuracy" if truth == "supernet" else f"the benchmark table's {truth} accuracy"
+    return (
+        f"Rank agreement of a random subset of architectures with {what}: tau-b (mean over seeds, percentile bootstrap"
+        f" interval), Spearman's rho, share of the truly best {top} among the {top} ranked highest, and the true accuracy"
+        f" of the one ranked first. Supernet accuracy: {measured}."
     )
-    return Table("ranking", caption, data, writing.filled(shown))
 
 
 def draw(group: Group, architectures: pd.DataFrame, runs: pd.DataFrame, truth: str) -> None:
-    """Draw the table's accuracy against the supernet's, a dot per architecture of each method's first seed."""
-    methods = [method for method in group.methods if method in set(runs.loc[runs["ranker"] == "supernet", "method"])]
-    figure, axes = plotting.subplots(1, max(len(methods), 4), plotting.PAGE, 1.9, sharey=True)
-    plotting.panels(list(axes[0]), len(methods))
+    """Draw the truth against what ranks, a dot per architecture of each method's first seed: a row per ranker."""
+    rankers = [ranker for ranker in RANKERS if ranker in set(runs["ranker"])]
+    methods = [method for method in group.methods if method in set(runs["method"])]
+    columns = max(len(methods), 4)
+    figure, axes = plotting.subplots(len(rankers), columns, plotting.PAGE, 0.5 + 1.4 * len(rankers), sharey=True)
+    plotting.panels(axes[:, len(methods) :].ravel(), 0)
     palette = plotting.colors(group.methods)
-    for axis, method in zip(axes[0], methods, strict=False):
-        mine = runs[(runs["method"] == method) & (runs["ranker"] == "supernet")].sort_values("search_seed").iloc[0]
-        part = architectures[architectures["run_id"] == mine["run_id"]]
+    for column, method in enumerate(methods):
+        first = runs[runs["method"] == method].sort_values("search_seed").iloc[0]["run_id"]
+        part = architectures[architectures["run_id"] == first]
         wide = part.pivot(index="genotype", columns="quantity", values="value")  # noqa: PD010 (refuses duplicates)
-        plotting.dots(axis, wide["supernet"], wide[truth], color=palette[method], markersize=1.5, alpha=0.5)
-        axis.set_title(plotting.broken(f"{label(method)}\nτ = {writing.tau(mine['tau'], 1)}"), fontsize=6.5)
-        axis.set_xlabel("supernet, %")
-    axes[0, 0].set_ylabel(f"{truth}, %")
+        for axis, ranker in zip(axes[:, column], rankers, strict=True):
+            mine = runs[(runs["run_id"] == first) & (runs["ranker"] == ranker)]
+            if mine.empty:
+                axis.set_visible(False)
+                continue
+            plotting.dots(axis, wide[ranker], wide[truth], color=palette[method], markersize=1.5, alpha=0.5)
+            name = f"{label(method)}\n" if ranker == rankers[0] else ""
+            axis.set_title(plotting.broken(f"{name}τ = {writing.tau(mine['tau'].iloc[0], 1)}"), fontsize=6.5)
+            axis.set_xlabel("supernet, %" if ranker == "supernet" else "own score")
+    for axis in axes[:, 0]:
+        axis.set_ylabel(f"{truth}, %")
     seeds, n = sorted(runs["search_seed"].unique()), int(runs["n"].min())
-    note = f"{group.name}; dot: architecture (n = {n}), seed {seeds[0]} of {len(seeds)}; vertical: benchmark table"
+    vertical = "the supernet's accuracy" if truth == "supernet" else "benchmark table"
+    note = f"{group.name}; dot: architecture (n = {n}), seed {seeds[0]} of {len(seeds)}; vertical: {vertical}"
     plotting.save(figure, group, "ranking", note)
 
 
@@ -147,15 +198,16 @@ def analyse(group: Group, arguments: RankingArguments) -> None:
             f"{group.name}: no run recorded its supernet's ranking of architectures, so there is nothing to correlate."
         )
         return
-    runs = rankings(architectures, arguments.truth, arguments.top)
+    truth, space = find_truth(architectures, arguments.truth), get_space(group.constant("space"))
+    runs = rankings(architectures, truth, arguments.top, lambda genotype: space.count(genotype, NONE) > 0)
     if runs.empty:
-        known = ", ".join(sorted(set(architectures["quantity"]) - set(RANKERS))) or "none"
-        raise UserError(f"--truth {arguments.truth!r} was not recorded with the architectures; recorded: {known}")
-    publish(ranking_table(method_rankings(runs), arguments), group)
+        print(f"{group.name}: no run recorded both {truth} and something that ranks architectures.")
+        return
+    publish(ranking_table(group, method_rankings(runs), truth, arguments.top), group)
     say(group)
     keep_numbers(runs, "ranking_runs", group)
-    if plotting.available() and (runs["ranker"] == "supernet").any():
-        draw(group, architectures, runs, arguments.truth)
+    if plotting.available():
+        draw(group, architectures, runs, truth)
 
 
 def main(arguments: RankingArguments) -> None:

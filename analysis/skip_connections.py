@@ -171,7 +171,11 @@ def draw_values(group: Group, target: tuple[str, str, str], axes: list[Axes], pa
 
 
 def analyse(group: Group, arguments: SkipArguments) -> None:
-    """Write the table and the figure of one group."""
+    """Write the table and the figure of one group; a space without skip connections has neither."""
+    space = get_space(group.constant("space"))
+    if not any(space.skip_name in choice.candidates for choices in space.groups.values() for choice in choices):
+        print(f"{group.name}: space {space.name} has no candidate {space.skip_name}, so there are none to count.")
+        return
     epochs = group.records["epochs"]
     least, size = limit(str(epochs["genotype"].iloc[0]), group.constant("space"), arguments.threshold)
     finals = final_skips(group, least)

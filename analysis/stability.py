@@ -11,6 +11,8 @@ cell, and would stopping a few epochs earlier have changed it?
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -26,9 +28,11 @@ from analysis.common import NONE, Arguments, Group, keep_numbers, label, of_kind
 from analysis.discretization import wide
 from analysis.writing import NA, Table
 from itnas.errors import UserError
-from itnas.spaces import get_space
+from itnas.spaces import SearchSpace, get_space
 
 EDGE = ["run_id", "group", "choice"]
+DRAWN = 300
+"""Random architectures behind the agreement by chance."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,10 @@ def last_epochs(group: Group, last: int) -> pd.DataFrame:
     rows = rows[rows["epoch"] > final - last]
     rows = rows[of_kinds(rows, kinds)]
     values = wide(rows, [*EDGE, "epoch"], "score")
+    choices = [choice for choices in get_space(group.constant("space")).groups.values() for choice in choices]
+    values = values[
+        [name for name in dict.fromkeys(c for choice in choices for c in choice.candidates) if name in values]
+    ]
     if NONE in values:
         rules = {run: meta["semantics"].get("rule") for run, meta in group.records.meta.items()}
         barred = values.index.get_level_values("run_id").map(rules) == "without_none"
@@ -70,12 +78,13 @@ def last_epochs(group: Group, last: int) -> pd.DataFrame:
     return values
 
 
-def margins(values: pd.DataFrame) -> pd.DataFrame:
+def margins(values: pd.DataFrame, keep: Mapping[tuple[str, str], int] | None = None) -> pd.DataFrame:
     """Return a row per run and choice of :func:`last_epochs`.
 
     Columns: run_id, group, choice, ``chosen``, ``second``, ``margin`` at the last epoch and ``spread``, the standard
     deviation of that difference over the epochs (NaN for one epoch), both in percent of the choice's mean score;
-    ``changed``: share of the earlier of these epochs in which another candidate was best.
+    ``changed``: share of the earlier of these epochs in which something else was chosen. Where a choice keeps several
+    candidates (``keep``, 1 by default), the last that is kept stands for ``chosen`` and the first that is not for ``second``.
     """
     if values.empty:
         return pd.DataFrame(columns=[*EDGE, "chosen", "second", "margin", "spread", "changed"])
@@ -83,13 +92,13 @@ def margins(values: pd.DataFrame) -> pd.DataFrame:
     final = values[~keys.duplicated(keep="last")]
     at = np.asarray(pd.factorize(keys)[0])
     scores, last = values.to_numpy(), final.to_numpy()
-    order = np.argsort(np.where(np.isnan(last), -np.inf, last), axis=1, kind="stable")[:, ::-1]
-    # A tie goes to the lower index, as in the derivation.
-    best = np.nanargmax(last, axis=1)
-    second = np.where(order[:, 0] == best, order[:, 1], order[:, 0])
+    places = without_epoch(final).droplevel("run_id")  # pyright: ignore[reportAttributeAccessIssue]
+    kept = np.array([(keep or {}).get(place, 1) for place in places])
+    rank = ranks(last)
+    best, second = (rank == kept[:, None] - 1).argmax(axis=1), (rank == kept[:, None]).argmax(axis=1)
     row = np.arange(len(scores))
     difference = 100 * (scores[row, best[at]] - scores[row, second[at]]) / np.nanmean(last, axis=1)[at]
-    other = np.nanargmax(scores, axis=1) != best[at]
+    other = ((ranks(scores) < kept[at, None]) != (rank < kept[:, None])[at]).any(axis=1)
     by_edge = pd.DataFrame({"at": at, "difference": difference, "other": other}).groupby("at")
     names = np.asarray(values.columns)
     frame = without_epoch(final).to_frame(index=False)
@@ -103,12 +112,32 @@ def margins(values: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def ranks(scores: np.ndarray) -> np.ndarray:
+    """Return the place of every candidate in its row, best first; a tie goes to the lower index, as in the derivation."""
+    order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), axis=1, kind="stable")
+    found = np.empty_like(order)
+    np.put_along_axis(found, order, np.arange(scores.shape[1])[None], axis=1)
+    return found
+
+
+def kept_of_choices(space: SearchSpace) -> dict[tuple[str, str], int]:
+    """Return how many candidates a choice keeps, by group and name, for the choices that keep several (parents)."""
+    found = {}
+    for decision in (one for phase in space.phases() for queue in phase for one in queue):
+        places = {place for place, candidate in decision.options if candidate is not None}
+        if len(places) == 1 and decision.keep > 1:
+            found[decision.group, space.groups[decision.group][places.pop()].name] = decision.keep
+    return found
+
+
 def without_epoch(values: pd.DataFrame) -> pd.Index:
     """Return the run and choice of every row."""
     return cast(pd.MultiIndex, values.index).droplevel(["epoch"])
 
 
-def seed_margins(values: pd.DataFrame, method_of: pd.Series) -> pd.DataFrame:
+def seed_margins(
+    values: pd.DataFrame, method_of: pd.Series, keep: Mapping[tuple[str, str], int] | None = None
+) -> pd.DataFrame:
     """Return per method and choice the margin of the candidate best on average over seeds, and its spread over seeds.
 
     Columns: method, group, choice, ``margin`` (mean over seeds of best minus second best of the mean scores) and
@@ -119,7 +148,8 @@ def seed_margins(values: pd.DataFrame, method_of: pd.Series) -> pd.DataFrame:
     rows = []
     for (method, choice_group, choice), part in final.groupby(["method", "group", "choice"], sort=False):
         scores = part[values.columns].dropna(axis=1, how="all").to_numpy()
-        best, second = np.argsort(-scores.mean(axis=0), kind="stable")[:2]
+        kept = (keep or {}).get((str(choice_group), str(choice)), 1)
+        best, second = np.argsort(-scores.mean(axis=0), kind="stable")[kept - 1 : kept + 1]
         difference = 100 * (scores[:, best] - scores[:, second]) / scores.mean()
         spread = difference.std(ddof=1) if len(difference) > 1 else np.nan
         row = {"method": method, "group": choice_group, "choice": choice}
@@ -130,15 +160,31 @@ def seed_margins(values: pd.DataFrame, method_of: pd.Series) -> pd.DataFrame:
 # --- cells ------------------------------------------------------------------------------------------------------------
 
 
-def seed_agreement(genotypes: list[str], space_name: str) -> float:
-    """Return the mean share of choices on which two seeds' cells agree, over all pairs; NaN for one seed."""
-    if len(genotypes) < 2:
+def agreement(genotypes: Sequence[str], space: SearchSpace) -> float:
+    """Return how much of their cells two architectures share on average over all pairs; NaN for fewer than two.
+
+    What is kept of every choice counts (operations of edges that are there, parents): the number of things that two
+    cells both keep over the number that one keeps. Where every choice keeps one operation, this is the share of the choices
+    on which two cells agree.
+    """
+    n = len(genotypes)
+    if n < 2:
         return float("nan")
-    n, space = len(genotypes), get_space(space_name)
-    counts = [
-        np.unique(column, return_counts=True)[1] for column in zip(*map(space.operations, genotypes), strict=True)
-    ]
-    return float(np.mean([(count * (count - 1)).sum() / (n * (n - 1)) for count in counts]))
+    kept = Counter(
+        (group, place, k)
+        for genotype in genotypes
+        for group, choices in space.chosen(genotype).items()
+        for place, candidates in enumerate(choices)
+        for k in candidates
+    )
+    counts = np.array(list(kept.values()))
+    return float((counts * (counts - 1)).sum() / (counts.sum() * (n - 1)))
+
+
+def chance(space: SearchSpace, *, exclude_none: bool) -> float:
+    """Return :func:`agreement` of architectures drawn at random."""
+    rng = np.random.default_rng(0)
+    return agreement([space.random(rng, exclude_none=exclude_none) for _ in range(DRAWN)], space)
 
 
 def last_cells(epochs: pd.DataFrame, last: int) -> pd.DataFrame:
@@ -164,12 +210,12 @@ def method_stability(
 ) -> pd.DataFrame:
     """Return one row per method: margins, spreads, shares above noise, agreement of seeds, late changes of the cell."""
     method_of = group.records.runs.assign(run_id=group.records.runs["run_id"].astype(str)).set_index("run_id")["method"]
-    over_seeds = seed_margins(values, method_of)
+    over_seeds = seed_margins(values, method_of, kept_of_choices(get_space(group.constant("space"))))
     cells = truth.final_genotypes(group).query("variant == 'genotype'")
     changes = last_cells(group.records["epochs"], arguments.last)
-    kinds, space = curve_kinds(group.records["scores"]), group.constant("space")
+    kinds, space = curve_kinds(group.records["scores"]), get_space(group.constant("space"))
     edge_methods = edges["run_id"].map(method_of)
-    candidates = [len(choice.candidates) for choices in get_space(space).groups.values() for choice in choices]
+    by_chance = {barred: chance(space, exclude_none=barred) for barred in (False, True)}
     rows = []
     for method in group.methods:
         mine, seeds = edges[edge_methods == method], over_seeds[over_seeds["method"] == method]
@@ -178,8 +224,7 @@ def method_stability(
         row = {"method": method, "kind": kinds.get(method, NA), "seeds": len(derived), "choices": len(mine)}
         row |= {"margin": mine["margin"].median(), "spread": mine["spread"].median()}
         row |= {"above_epochs": above(mine, arguments.times), "above_seeds": above(seeds, arguments.times)}
-        row |= {"agreement": seed_agreement(derived, space)}
-        row |= {"chance": float(np.mean([1 / (m - barred) for m in candidates])), "cells": len(set(derived))}
+        row |= {"agreement": agreement(derived, space), "chance": by_chance[barred], "cells": len(set(derived))}
         rows.append(row | {"late_changes": changes.loc[changes["method"] == method, "differs"].mean()})
     return pd.DataFrame(rows)
 
@@ -206,8 +251,8 @@ def stability_table(data: pd.DataFrame, arguments: StabilityArguments) -> Table:
     caption = (
         "Stability of choices. Margin: best minus second score in percent of the choice's mean score, and its standard"
         f" deviation over the last {last} epochs (medians over choices and seeds). Above noise: share of choices whose"
-        f" margin exceeds {times:g} standard deviations over those epochs, or over seeds. Seeds agree: share of the"
-        " operations of two seeds' final cells that are equal, beside that of two random cells. Late changes: share of"
+        f" margin exceeds {times:g} standard deviations over those epochs, or over seeds. Seeds agree: share of what"
+        " one seed's final cell keeps that another's keeps too, beside that of two random cells. Late changes: share of"
         f" the last {last} epochs, before the very last, whose cell differs from the last epoch's (before selection,"
         " where a method selects after training)."
     )
@@ -254,7 +299,7 @@ def draw(group: Group, edges: pd.DataFrame, times: float) -> None:
 def analyse(group: Group, arguments: StabilityArguments) -> None:
     """Write the table and the figure of one group."""
     values = last_epochs(group, arguments.last)
-    edges = margins(values)
+    edges = margins(values, kept_of_choices(get_space(group.constant("space"))))
     publish(stability_table(method_stability(group, edges, values, arguments), arguments), group)
     say(group)
     keep_numbers(edges, "stability_choices", group)

@@ -74,8 +74,7 @@ def accuracy_table(group: Group, kind: str, values: pd.DataFrame) -> Table:
     head = truth.headline(rows)
     shown = [*_reference_rows(group, kind, columns, first=True), *_method_rows(rows, columns, head)]
     shown += _reference_rows(group, kind, columns, first=False)
-    if kind == "table":
-        shown += _reported_rows(group.constant("space"), columns)
+    shown += _reported_rows(group.constant("space"), columns)
     caption = f"Derived cells by each method's own rule: {kind_caption(group, kind, values)}. Mean ± s.d. over seeds."
     names = ["method", "source", "n", *(column(*place) for place in columns)]
     names += [name for name in dict.fromkeys(key for row in shown for key in row) if name not in names]
@@ -116,10 +115,10 @@ def _reported_rows(space: str, columns: list[tuple[str, str]]) -> list[dict[str,
         at = _by_place(part)
         converted = ", as 100 - error" if (part["metric"] == "error").any() else ""
         row: dict[str, object] = {"method": name, "source": f"reported: {source}{converted}"}
-        row |= {
+        known = {
             column(*place): writing.mean_sd(at[place]["value"], at[place]["sd"]) for place in columns if place in at
         }
-        shown.append(row)
+        shown += [row | known] if known else []
     return shown
 
 
@@ -219,13 +218,19 @@ def comparison_table(group: Group, values: pd.DataFrame, baseline: str) -> Table
     return Table("comparison", caption, data, shown)
 
 
-def deviation(group: Group, values: pd.DataFrame) -> pd.DataFrame:
-    """Return our means beside the printed ones, per method, data set and split that both have (benchmark values only).
+def best_kind(values: pd.DataFrame) -> str:
+    """Return the kind of accuracies to set beside printed ones: the table's if there are any."""
+    return TABLE if (values["kind"] == TABLE).any() else "trained"
 
+
+def deviation(group: Group, values: pd.DataFrame) -> pd.DataFrame:
+    """Return our means beside the printed ones, per method, data set and split that both have.
+
+    Ours are the benchmark table's; of our own trainings where the group has no table.
     ``rerun`` is the official code run by us where such a number is on record, NaN otherwise; ``inside``: whether the
     printed value lies in our 95 % interval, missing below two seeds.
     """
-    ours = truth.summaries(values[(values["variant"] == "genotype") & (values["kind"] == "table")])
+    ours = truth.summaries(values[(values["variant"] == "genotype") & (values["kind"] == best_kind(values))])
     printed = reported(group.constant("space"))
     reruns = printed["source"].str.startswith("re-run")
     both = printed[~reruns].merge(ours, on=["method", "dataset", "split"], suffixes=("", "_ours"))
@@ -258,7 +263,7 @@ def deviation_table(group: Group, values: pd.DataFrame) -> Table | None:
             "source": data["source"],
         }
     )
-    where = kind_caption(group, "table", values)
+    where = kind_caption(group, best_kind(values), values)
     rerun = "" if data["rerun"].notna().any() else "; nobody has re-run the official code yet, so its column is empty"
     caption = f"Printed numbers beside ours: {where}; within: the printed mean in our interval{rerun}."
     return Table("deviation", caption, data, shown)

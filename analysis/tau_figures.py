@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +55,8 @@ def draw_edge(group: Group, place: tuple[int, str, str], protocols: Protocols) -
     seeds = rows.groupby("method", observed=True)["run_id"].nunique()
     note = f"{group.name}, cell {cell}, {choice}; bar: mean, dot: seed (n = {_range(seeds)}); dashed: no preference"
     note += f"; *: score shared by all cells; {protocols.text()}"
-    plotting.save(figure, group, f"kendall_tau_cell{cell}_{choice.replace('<-', '_from_')}", note)
+    name = re.sub(r"\W+", "_", choice.replace("<-", "_from_"))
+    plotting.save(figure, group, f"kendall_tau_cell{cell}_{name}", note)
 
 
 def mean_text(taus: np.ndarray) -> str:

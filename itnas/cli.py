@@ -17,6 +17,7 @@ from itnas.errors import UserError, run_main
 COMMANDS = {
     "search": ("itnas.cli:search_main", "run one search: a space, a method, a preset, a seed, and any setting of them"),
     "status": ("itnas.cli:status_main", "say how far the runs of a results folder are"),
+    "evaluate": ("itnas.cli_evaluate:evaluate_main", "train the network of a found DARTS-like genotype from scratch"),
     "query": ("itnas.cli_data:query_main", "look an architecture up in a benchmark table"),
     "data": ("itnas.cli_data:data_main", "import, download, list and verify benchmark tables"),
 }

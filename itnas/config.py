@@ -316,9 +316,12 @@ def _paper(space: str, method: str, seed: int) -> SearchConfig:
 
 def _smoke(config: SearchConfig) -> SearchConfig:
     """Shrink to two epochs, small data and network, few measurements; one tuning epoch after a decision of DARTS-PT."""
-    optimizer = config.optimizer
-    if hasattr(optimizer, "tune_epochs_between"):
-        optimizer = replace(optimizer, tune_epochs_between=1)  # pyright: ignore[reportCallIssue]
+    optimizer, evaluation, images = config.optimizer, replace(config.evaluation, seeds=(0,), epochs=1), 200
+    if isinstance(evaluation, CellEvaluationConfig):  # 28 choices are measured there, in five cells
+        evaluation, images = replace(evaluation, cells=3, channels=4), 20
+    if isinstance(optimizer, DARTSPTConfig):
+        few = 20 if images == 20 else optimizer.criterion_images
+        optimizer = replace(optimizer, tune_epochs_between=1, criterion_images=few)
     data = config.data if config.data.split == "embedded" else replace(config.data, image_size=8, per_half=200)
     return replace(
         config,
@@ -327,8 +330,8 @@ def _smoke(config: SearchConfig) -> SearchConfig:
         optimizer=optimizer,
         network=replace(config.network, channels=4, cells_per_stage=1),
         data=data,
-        discretization=replace(config.discretization, max_images=200, recalibration_images=100),
-        evaluation=replace(config.evaluation, seeds=(0,), epochs=1),
+        discretization=replace(config.discretization, max_images=images, recalibration_images=images // 2),
+        evaluation=evaluation,
         ranking=config.ranking and replace(config.ranking, architectures=5, max_images=100, recalibration_images=50),
-        eigenvalues=config.eigenvalues and replace(config.eigenvalues, every=1, images=16),
+        eigenvalues=config.eigenvalues and replace(config.eigenvalues, every=1 if images == 200 else 2, images=16),
     )

@@ -37,7 +37,7 @@ class Table(Protocol):
         """Checksum of the table's file."""
         ...
 
-    def evaluation_rows(self, archs: Iterable[str], /) -> list[dict[str, Any]]:
+    def evaluation_rows(self, archs: Iterable[str]) -> list[dict[str, Any]]:
         """Return rows of the record's table `evaluation` for genotypes."""
         ...
 

@@ -7,14 +7,15 @@ score of every architecture and, where there is a benchmark table, its accuracie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from itnas.config import RankingConfig
 from itnas.data.images import Loader
+from itnas.evaluate import Table
 from itnas.measure import CHUNK, Evaluator, restored_statistics
 from itnas.nn.supernets import Supernet
 from itnas.optimizers import Optimizer
@@ -24,14 +25,6 @@ Progress = Callable[[str, int, int], None]
 """Called with the phase, how much of it is done, and of how much."""
 _DRAWS = 50
 """Draws per wanted architecture before a space counts as smaller than the subset."""
-
-
-class Benchmark(Protocol):
-    """A benchmark table, as far as a ranking needs it."""
-
-    def evaluation_rows(self, archs: Iterable[str]) -> list[dict[str, Any]]:
-        """Return rows of the record's table `evaluation`."""
-        ...
 
 
 def subset(space: SearchSpace, config: RankingConfig) -> list[str]:
@@ -71,12 +64,13 @@ def supernet_accuracies(
     """
     batches = list(data.clean(CHUNK, config.max_images))
     recalibration = [x for x, _ in train.frozen(config.recalibration_images).clean(CHUNK)]
-    devices = [graph.classifier.weight.device] if graph.classifier.weight.is_cuda else []
+    devices = {parameter.device for parameter in graph.parameters() if parameter.is_cuda}
     accuracies = []
     with restored_statistics(graph) as layers, torch.random.fork_rng(devices):
         evaluator = Evaluator(graph, config, batches, recalibration, layers, 0)
         for done, genotype in enumerate(genotypes):
-            progress("ranking", done, len(genotypes))
+            if done % max(1, len(genotypes) // 10) == 0:
+                progress("ranking", done, len(genotypes))
             torch.manual_seed(0)
             with graph.discretized(kept_choices(space, genotype)):
                 accuracies.append(evaluator.accuracy())
@@ -88,7 +82,7 @@ def rank_architectures(
     data: Loader,
     train: Loader,
     config: RankingConfig,
-    table: Benchmark | None,
+    table: Table | None,
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """Return the rows of the table `architectures`: one per quantity and architecture.

@@ -151,6 +151,8 @@ class Run:
         train, valid = (
             Loader(part, self.data.info, self.config.batch_size, self.generator, self.place.device) for part in parts
         )
+        if getattr(self.config.optimizer, "early_stopping", None) and self.config.eigenvalues is None:
+            raise UserError("early stopping watches the eigenvalues: set `eigenvalues` too")
         optimizer_class = METHODS[self.config.method][0]
         self.optimizer: Optimizer = optimizer_class(self.config.optimizer, self.config.network, self.place.device)
         self.optimizer.adapt_search_space(self.space, self.data.info)
@@ -167,7 +169,7 @@ class Run:
         """Train the remaining epochs; after each, measure scores and write a checkpoint."""
         if not self.rows["epochs"]:
             self.measure_epoch(None, None)
-        while self.epoch < self.config.epochs:
+        while self.epoch < self.config.epochs and self.optimizer.stopped_at is None:
             self.place.progress("train", self.epoch, self.config.epochs)
             rate = self.optimizer.op_optimizer.param_groups[0]["lr"]
             with self.timed("train", self.epoch + 1):
@@ -203,6 +205,7 @@ class Run:
             alphas = self.optimizer.architectural_weights
             row = eigenvalue_row(self.optimizer.graph, alphas, self.valid_data, config, self.epoch)
         self.rows["eigenvalues"].append(row)
+        self.optimizer.observe_curvature(self.epoch, row["eigenvalue"])
 
     def discretize(self) -> None:
         """Measure discretization accuracy of the supernet as training left it."""

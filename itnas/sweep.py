@@ -200,7 +200,7 @@ class _Display:
         if self.live:
             if number not in self.tasks:
                 self.tasks[number] = self.bars.add_task(self.labels[number], total=total, phase="")
-            words = f"epoch {done}/{total}" if total > 1 else phase
+            words = f"{'epoch' if phase == 'train' else phase} {done}/{total}" if total > 1 else phase
             self.bars.update(self.tasks[number], completed=done if total > 1 else total, total=total, phase=words)
             return
         quarter = 4 * done // max(total, 1)

@@ -19,8 +19,9 @@ import torch
 
 from itnas import search
 from itnas.config import SearchConfig, make_config
+from itnas.data.load import load_data
 from itnas.errors import UserError
-from itnas.records import TABLES, read_meta, read_table
+from itnas.records import OPTIONAL, TABLES, read_meta, read_table, run_id
 from itnas.search import Place, Run, RunBusy, run_search
 from itnas.sweep import run_sweep
 
@@ -30,13 +31,20 @@ ROOT = Path(__file__).parents[1]
 def tiny(method: str, seed: int = 0) -> SearchConfig:
     config = make_config("nasbench201", method, "digits", seed, smoke=True)
     small = replace(config.discretization, max_images=20, recalibration_images=20)
-    return replace(config, discretization=small, score_images=20, batch_size=200)
+    config = replace(config, discretization=small, score_images=20, batch_size=200)
+    if config.ranking:
+        config = replace(config, ranking=replace(config.ranking, architectures=3, max_images=20))
+    if config.eigenvalues:
+        config = replace(config, eigenvalues=replace(config.eigenvalues, every=2, images=4))
+    return config
 
 
 def assert_same_records(a: Path, b: Path) -> None:
     """Byte-identical but for what a clock or a machine decides."""
-    for table in set(TABLES) - {"timing"}:
-        assert (a / f"{table}.parquet").read_bytes() == (b / f"{table}.parquet").read_bytes(), table
+    assert {path.name for path in a.iterdir()} == {path.name for path in b.iterdir()}
+    for path in a.glob("*.parquet"):
+        if path.name != "timing.parquet":
+            assert path.read_bytes() == (b / path.name).read_bytes(), path.name
     first, second = read_meta(a), read_meta(b)
     for section in set(first) - {"cost", "environment"}:
         assert first[section] == second[section], section
@@ -74,6 +82,39 @@ def test_a_search_killed_after_any_checkpoint_ends_with_identical_records(
     assert not (resumed / "checkpoint.pt").exists()
     if count >= save:
         assert read_meta(resumed)["cost"]["resumed"] == 1
+
+
+@pytest.mark.parametrize(("method", "quantities"), [("rlnas", {"supernet", "score"}), ("random", set())])
+def test_methods_without_alphas_or_supernet_have_no_such_tables(
+    method: str, quantities: set[str], tmp_path: Path
+) -> None:
+    folder = run_search(tiny(method), Place(tmp_path))
+    assert not (folder / "eigenvalues.parquet").exists()
+    assert set(read_table(folder, "architectures")["quantity"]) == quantities
+
+
+def test_measuring_eigenvalues_and_rankings_leaves_no_trace_in_a_search(tmp_path: Path) -> None:
+    config = tiny("darts")
+    with_both = run_search(config, Place(tmp_path))
+    assert {path.stem for path in with_both.glob("*.parquet")} == set(TABLES)
+    ranked = read_table(with_both, "architectures").groupby("quantity")["genotype"].nunique()
+    assert ranked.to_dict() == {"supernet": 3, "score": 3}
+    curvature = read_table(with_both, "eigenvalues")
+    assert curvature["epoch"].tolist() == [0, 2]
+    assert (curvature["smallest"] < curvature["eigenvalue"]).all()
+    without = run_search(replace(config, ranking=None, eigenvalues=None), Place(tmp_path))
+    for table in set(TABLES) - OPTIONAL - {"timing"}:
+        assert (with_both / f"{table}.parquet").read_bytes() == (without / f"{table}.parquet").read_bytes(), table
+    assert read_meta(with_both)["result"] == read_meta(without)["result"]
+
+
+def test_switched_off_the_late_sections_leave_the_run_id_as_it_was() -> None:
+    """Ids of records that were made before the sections existed."""
+    identity = {"data": load_data(tiny("random").data, None).checksum, "table": None}
+    for method, identifier in (("agnas", "916fe1bf38f08b07"), ("darts-pt", "03ba50b5bba26318")):
+        config = replace(make_config("nasbench201", method, "digits", 0), ranking=None, eigenvalues=None)
+        config = replace(config, evaluation=replace(config.evaluation, kind="trained"))
+        assert run_id({"config": config.as_dict(), **identity}) == identifier
 
 
 def test_a_finished_run_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

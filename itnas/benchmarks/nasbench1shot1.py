@@ -138,13 +138,13 @@ class NASBench1Shot1Table:
         value, values = self.lookup(genotype, **query), self.column(**query)
         return Rank(int((values > value).sum()) + 1, int((~np.isnan(values)).sum()))
 
-    def evaluation_rows(self, genotypes: Iterable[str]) -> list[dict[str, Any]]:
+    def evaluation_rows(self, archs: Iterable[str]) -> list[dict[str, Any]]:
         """Return rows for the record table ``evaluation``: the mean after 108 epochs and every repeat that the table has.
 
         A split that the table does not have gets no row.
         """
         rows: list[dict[str, Any]] = []
-        for genotype in genotypes:
+        for genotype in archs:
             for split, repeat in product(SPLITS, REPEATS):
                 query: dict[str, Any] = {"dataset": "cifar10", "split": split, "epochs": EPOCHS, "repeat": repeat}
                 try:

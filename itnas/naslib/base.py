@@ -195,7 +195,8 @@ class GraphOptimizer(MetaOptimizer):
     def update_scores(self, *, finished: bool | None = None) -> None:
         """Bring the saved scores up to date, and select if training is over; the supernet stays as it is.
 
-        Called before every checkpoint, so that the last one holds the selection.
+        Called before every checkpoint, so that the last one holds the selection. An architecture derived while the last epoch is
+        under way is selected from the supernet as it is then.
 
         Args:
             finished: whether training is over; by default, whether the last epoch has begun to be trained.
@@ -251,8 +252,8 @@ class GraphOptimizer(MetaOptimizer):
         Raises:
             UserError: there are none: nothing was trained, and no checkpoint loaded.
         """
-        if self.selected is not None and self.selected[0] == int(self.saved.trained):
-            return self.selected[1]
+        if self.selected is not None and self.selected[0] == int(self.saved.trained) and not self.saved.decided:
+            return self.selected[1]  # the last checkpoint was loaded again, and could not hold the selection
         if not self.saved.is_current():
             self.update_scores()
         if int(self.saved.measured) < 0:

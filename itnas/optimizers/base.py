@@ -275,6 +275,14 @@ class Optimizer(ABC):
         own = without_none if self.config.exclude_none else with_none
         return Selection(own, with_none, without_none, self.scores(), self.score_kind)
 
+    def observe_curvature(self, epoch: int, eigenvalue: float) -> None:
+        """Called with the dominant eigenvalue wherever the search measured it (DARTS-ES)."""
+
+    @property
+    def stopped_at(self) -> int | None:
+        """The epoch whose architecture a method that stops early returns; None while training is to go on."""
+        return None
+
     def restore_selection(self) -> None:
         """Prepare the objects that a checkpoint taken inside ``select`` loads into (methods with a long selection)."""
 

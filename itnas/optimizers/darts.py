@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from itnas.data.images import Loader
+from itnas.early_stopping import EarlyStoppingConfig, stop_epoch
+from itnas.fields import ADDED
 from itnas.nn.mixing import Alphas, MixingFactory, SoftmaxMixing
 from itnas.nn.networks import NetworkConfig
-from itnas.optimizers.base import AdamConfig, Batch, MethodConfig, Optimizer, StepResult
+from itnas.optimizers.base import AdamConfig, Batch, MethodConfig, Optimizer, Saved, Selection, StepResult
 from itnas.spaces.base import SearchSpace
 
 
@@ -27,6 +30,20 @@ class DARTSConfig(MethodConfig):
     """1: the gradient of L_val at the current weights; 2: at the weights after one virtual step (DARTS eq. 7 and 8)."""
     alpha_step: Literal["first", "last"] = "first"
     """Whether the alpha step precedes the weight step (DARTS, DARTS-PT) or follows it (NAS-Bench-201's DARTS-V1)."""
+    early_stopping: EarlyStoppingConfig | None = field(default=None, metadata=ADDED)
+    """DARTS-ES: stop when the dominant eigenvalue grows, and return the earlier architecture; needs `eigenvalues`."""
+
+
+@dataclass
+class Curvature(Saved):
+    """What was measured along a search that may stop early."""
+
+    epochs: list[int] = field(default_factory=list)
+    """Epochs of the measurements."""
+    eigenvalues: list[float] = field(default_factory=list)
+    """Dominant eigenvalue at each."""
+    scores: list[dict[str, np.ndarray]] = field(default_factory=list)
+    """Softmax of the alphas at each."""
 
 
 class DARTS(Optimizer):
@@ -40,6 +57,7 @@ class DARTS(Optimizer):
         self, config: DARTSConfig, network: NetworkConfig | None = None, device: str | torch.device = "cpu"
     ) -> None:
         super().__init__(config, network, device)
+        self.curvature = Curvature()
 
     def make_mixing(self, search_space: SearchSpace) -> MixingFactory:
         """Every cell's choices mix by the same alphas, one parameter per group of choices."""
@@ -88,9 +106,34 @@ class DARTS(Optimizer):
         """Return softmax(alpha)."""
         return {group: alphas.weights().detach().double().cpu().numpy() for group, alphas in self.alphas.items()}
 
+    def observe_curvature(self, epoch: int, eigenvalue: float) -> None:
+        """Remember the dominant eigenvalue and the scores of an epoch, if the search may stop early."""
+        if self.config.early_stopping is not None:
+            self.curvature.epochs.append(epoch)
+            self.curvature.eigenvalues.append(eigenvalue)
+            self.curvature.scores.append(self.scores())
+
+    @property
+    def stopped_at(self) -> int | None:
+        """The epoch whose architecture DARTS-ES returns, None while the search goes on."""
+        if self.config.early_stopping is None:
+            return None
+        return stop_epoch(self.curvature.epochs, self.curvature.eigenvalues, self.config.early_stopping)
+
+    def select(self, train_data: Loader, valid_data: Loader) -> Selection:
+        """Read the alphas, those of the earlier epoch if the search was stopped."""
+        epoch = self.stopped_at
+        if epoch is None:
+            return super().select(train_data, valid_data)
+        scores = self.curvature.scores[self.curvature.epochs.index(epoch)]
+        with_none, without_none = (self.space.derive(scores, exclude_none=exclude) for exclude in (False, True))
+        own = without_none if self.config.exclude_none else with_none
+        return Selection(own, with_none, without_none, scores, self.score_kind)
+
     def get_checkpointables(self) -> dict[str, Any]:
         """Return the base's and Adam's state; the alphas are parameters of the supernet."""
-        return {**super().get_checkpointables(), "arch_optimizer": self.arch_optimizer}
+        parts = {**super().get_checkpointables(), "arch_optimizer": self.arch_optimizer}
+        return parts if self.config.early_stopping is None else {**parts, "curvature": self.curvature}
 
 
 def second_order_gradient(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 
 from itnas.data.images import Loader
+from itnas.fields import ADDED
 from itnas.nn.mixing import Alphas
 from itnas.nn.networks import NetworkConfig
 from itnas.optimizers.base import Batch, Saved, Selection, StepResult
@@ -32,7 +33,7 @@ class DARTSPTConfig(DARTSConfig):
     """Epochs of fine-tuning between two decisions."""
     tune_lr_factor: float = 0.1
     """Constant learning rate of fine-tuning, as a fraction of the supernet's first."""
-    topology: Literal["greedy", "single"] = "greedy"
+    topology: Literal["greedy", "single"] = field(default="greedy", metadata=ADDED)
     """How the inputs of a node are decided: remove the one that hurts least until enough are left, keeping what was removed
     at zero (the paper), or rank them once by single removals (the released code's loop forgets what it removed)."""
     criterion_bn: Literal["train", "eval"] = "train"
@@ -40,6 +41,8 @@ class DARTSPTConfig(DARTSConfig):
     statistics drift; here they are restored), or running ones."""
     criterion_transform: Literal["train", "clean"] = "train"
     """Validation images while an operation is masked: augmented as in the released code, or clean."""
+    criterion_images: int | None = field(default=None, metadata=ADDED)
+    """The first so many validation images while an operation is masked; None: all, as published."""
 
 
 @dataclass
@@ -91,7 +94,7 @@ class DARTSPT(DARTS):
         while self.progress.epoch < epochs or any(queue for phase in self.progress.undecided for queue in phase):
             epoch = self.progress.epoch
             if epoch % self.config.tune_epochs_between == 0 or epoch >= epochs - 1:
-                self.decide_next(phases, valid_data)
+                self.decide_next(phases, valid_data.first(self.config.criterion_images))
             if epoch < epochs:
                 self.train_epoch(train_data, valid_data)
             self.progress.epoch += 1

@@ -65,9 +65,9 @@ class NASBench1Shot1(SearchSpace):
             for node, count in enumerate(cls.n_parents, start=1)
             if count < node
         }
-        groups = {"operations": tuple(Choice(f"node-{node}", OPERATIONS) for node in range(1, last))}
+        groups = {"operations": tuple(Choice(f"node {node}", OPERATIONS) for node in range(1, last))}
         for node, group in cls.input_groups.items():
-            name = f"inputs-of-{'output' if node == last else node}"
+            name = "parents of output" if node == last else f"parents of node {node}"
             groups[group] = (Choice(name, tuple(map(str, range(node)))),)
         cls.groups = groups
 

@@ -68,6 +68,13 @@ def worth(space: SearchSpace, genotype: str, dataset: str, split: str) -> float:
     return float(max(10.0, best - deficit))
 
 
+def cells_of(spec: Spec, group: str) -> list[int]:
+    """Return the cells that a group of choices decides: every second one is a reduction cell where there are such."""
+    if group.startswith(("normal", "reduce")):
+        return [cell for cell in range(spec.cells) if (cell % 2 == 1) == group.startswith("reduce")]
+    return list(range(spec.cells))
+
+
 def write_run(results: Path, spec: Spec) -> Path:
     """Write one run below ``results`` and return its folder."""
     space = get_space(spec.space)
@@ -120,7 +127,7 @@ def _scores(space: SearchSpace, spec: Spec, epochs: int, rng: np.random.Generato
         liking = np.array([WORTH.get(c, 0.0) for c in choices[0].candidates]) + rng.normal(0, 0.8, (len(choices), m))
         if spec.method.startswith("darts") and "pt" not in spec.method and space.skip_name in choices[0].candidates:
             liking[:, choices[0].candidates.index(space.skip_name)] += 1.5
-        for cell in (-1, *(range(spec.cells) if spec.method in PER_CELL else ())):
+        for cell in (-1, *(cells_of(spec, group) if spec.method in PER_CELL else ())):
             own = liking + (rng.normal(0, 0.3, liking.shape) if cell >= 0 else 0)
             raw = own * np.linspace(0, 1, epochs + 1)[:, None, None] + rng.normal(0, 0.02, (epochs + 1, *own.shape))
             parts.append(_long(_squash(raw, kind), group, choices, cell, kind))
@@ -214,7 +221,8 @@ def _discretization(space: SearchSpace, spec: Spec, scores: pd.DataFrame, rng: n
             frame = last[["group", "choice", "candidate"]].assign(
                 cell=cell, accuracy=np.round(noisy, 2), protocol=protocol
             )
-            parts.append(frame.assign(n_images=400))
+            there = [cell < 0 or cell in cells_of(spec, group) for group in frame["group"]]
+            parts.append(frame[there].assign(n_images=400))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -244,7 +252,8 @@ def _write_optional(folder: Path, space: SearchSpace, spec: Spec, epochs: int, r
     if spec.architectures and epochs:
         genotypes = sorted({space.random(rng, exclude_none=False) for _ in range(spec.architectures)})
         true = np.array([worth(space, genotype, "cifar10", "test") for genotype in genotypes])
-        values = {"cifar10/test": true, "supernet": true / 2 + rng.normal(0, 3, len(true))}
+        values = {"supernet": true / 2 + rng.normal(0, 3, len(true))}
+        values |= {"cifar10/test": true} if spec.kind == "table" else {}
         values["score"] = true / 100 + rng.normal(0, 0.2, len(true))
         rows = [
             {"genotype": genotype, "quantity": quantity, "value": value, "n_images": 400}

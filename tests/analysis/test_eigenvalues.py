@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis import eigenvalues
-from analysis.eigenvalues import EigenvalueArguments, Stop, correlation, early_stop
+from analysis.eigenvalues import EigenvalueArguments, Stop, correlation, early_stop, judged
 from tests.analysis.synthetic import Spec, write_results, write_run
 
 DEFAULT = EigenvalueArguments()
@@ -40,6 +40,18 @@ def test_the_first_ten_epochs_are_never_returned() -> None:
 
 def test_too_few_records_never_stop() -> None:
     assert early_stop(np.arange(4), np.arange(4.0), DEFAULT) is None
+
+
+def test_a_negative_average_has_no_growth() -> None:
+    epochs = np.arange(0, 50, 2)
+    assert early_stop(epochs, np.where(epochs >= 30, -0.1, -1.0), DEFAULT) is None
+
+
+def test_a_short_search_is_never_judged() -> None:
+    # 11 records, averages centred on 2 to 8; the last is compared with the one on record 4, epoch 8 < 10.
+    assert not judged(np.arange(0, 22, 2), DEFAULT)
+    assert judged(np.arange(0, 24, 2), DEFAULT)
+    assert not judged(np.arange(0, 24, 4), DEFAULT)
 
 
 def test_it_agrees_with_a_literal_walk_through_the_rule() -> None:

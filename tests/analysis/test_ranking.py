@@ -63,6 +63,28 @@ def test_a_missing_truth_says_which_there_are(tmp_path: Path) -> None:
         ranking.main(ranking.RankingArguments(tmp_path, truth="svhn/test"))
 
 
+def test_architectures_without_none_are_ranked_apart() -> None:
+    frame = pd.DataFrame(
+        {
+            "genotype": [*"abcd"] * 2,
+            "quantity": ["cifar10/test"] * 4 + ["score"] * 4,
+            "value": [10.0, 80, 90, 85, 0, 3, 2, 1],
+            **{"method": "m", "search_seed": 0, "run_id": "r"},
+        }
+    )
+    row = ranking.rankings(frame, "cifar10/test", 2, lambda genotype: genotype == "a").iloc[0]
+    # b c d are 80 90 85 and score 3 2 1: b-c and b-d disagree, c-d agrees; a below all agrees three times.
+    assert (row["tau"], row["tau_without_none"]) == (pytest.approx((4 - 2) / 6), pytest.approx(-1 / 3))
+
+
+def test_without_a_table_the_score_is_compared_with_the_supernet(tmp_path: Path) -> None:
+    write_results(tmp_path, methods=("darts", "agnas"), seeds=2, epochs=1, architectures=40, kind="trained")
+    ranking.main(ranking.RankingArguments(tmp_path))
+    table = pd.read_csv(tmp_path / "analysis" / "nb201-digits" / "ranking.csv")
+    assert table["ranker"].tolist() == ["score", "score"]
+    assert table["tau"].between(-1, 1).all()
+
+
 def test_runs_without_a_ranking_are_said_and_no_obstacle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path, Spec(epochs=1))
     ranking.main(ranking.RankingArguments(tmp_path))

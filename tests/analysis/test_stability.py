@@ -13,11 +13,13 @@ from analysis.common import Arguments, Group, read_groups
 from analysis.stability import (
     StabilityArguments,
     above,
+    agreement,
+    chance,
+    kept_of_choices,
     last_cells,
     last_epochs,
     margins,
     method_stability,
-    seed_agreement,
     seed_margins,
 )
 from itnas.spaces import get_space
@@ -82,15 +84,41 @@ def test_agreement_is_the_share_of_equal_operations_over_pairs_of_seeds() -> Non
     ops = [space.operations(cell) for cell in cells]
     pairs = [(a, b) for a in range(5) for b in range(a)]
     expected = np.mean([np.mean([x == y for x, y in zip(ops[a], ops[b], strict=True)]) for a, b in pairs])
-    assert seed_agreement(cells, "nasbench201") == pytest.approx(expected)
-    assert math.isnan(seed_agreement(cells[:1], "nasbench201"))
+    assert agreement(cells, space) == pytest.approx(expected)
+    assert math.isnan(agreement(cells[:1], space))
 
 
 def test_random_cells_agree_as_often_as_chance_says() -> None:
     space = get_space("nasbench201")
     rng = np.random.default_rng(0)
     cells = [space.random(rng, exclude_none=False) for _ in range(2000)]
-    assert seed_agreement(cells, "nasbench201") == pytest.approx(0.2, abs=0.005)
+    assert agreement(cells, space) == pytest.approx(0.2, abs=0.005)
+
+
+@pytest.mark.parametrize(("barred", "expected"), [(False, 1 / 5), (True, 1 / 4)])
+def test_chance_is_one_over_the_candidates_of_nasbench201(barred: bool, expected: float) -> None:
+    assert chance(get_space("nasbench201"), exclude_none=barred) == pytest.approx(expected, abs=0.005)
+
+
+def test_agreement_where_cells_keep_several_parents_and_drop_blocks() -> None:
+    space = get_space("nasbench1shot1-1")
+    one = "0;0,1;0,1;0,3;2,4|maxpool3x3;maxpool3x3;conv1x1-bn-relu;conv3x3-bn-relu"
+    other = "0;0,1;-;-;0,2|maxpool3x3;conv3x3-bn-relu;-;-"
+    # The first keeps 4 operations and 3 x 2 chosen parents, the other 2 and 2; both keep maxpool at 1, and output <- 2.
+    assert agreement([one, other], space) == pytest.approx(2 * 2 / (10 + 4))
+    assert agreement([one, one], space) == 1.0
+
+
+def test_a_node_with_two_parents_is_decided_between_the_second_and_the_third() -> None:
+    assert kept_of_choices(get_space("nasbench201")) == {}
+    space = get_space("nasbench1shot1-2")
+    kept = kept_of_choices(space)
+    assert {group: count for (group, _), count in kept.items()} == {"input-3": 2, "input-4": 2, "output": 3}
+    row = margins(values({("a", 1): [1, 2, 3], ("a", 2): [2, 6, 4]}), {("g", "1<-0"): 2}).iloc[0]
+    assert (row["chosen"], row["second"], row["changed"]) == ("conv", "none", 0.0)
+    assert row["margin"] == pytest.approx(100 * (4 - 2) / 4)
+    row = margins(values({("a", 1): [5, 2, 3], ("a", 2): [2, 6, 4]}), {("g", "1<-0"): 2}).iloc[0]
+    assert row["changed"] == 1.0  # none and conv before, skip and conv at the end
 
 
 def test_late_changes_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
@@ -27,7 +28,7 @@ def missing() -> str | None:
     try:
         import itnas.naslib  # noqa: F401
     except ImportError as error:
-        return str(error)
+        return str(error) if os.environ.get("NASLIB_PATH") else "it needs NASLib, installed or at NASLIB_PATH"
     return None
 
 
