@@ -195,8 +195,8 @@ class GraphOptimizer(MetaOptimizer):
     def update_scores(self, *, finished: bool | None = None) -> None:
         """Bring the saved scores up to date, and select if training is over; the supernet stays as it is.
 
-        Called before every checkpoint, so that the last one holds the selection. An architecture derived while the last epoch is
-        under way is selected from the supernet as it is then.
+        Called before every checkpoint, so that the last one holds the selection. An architecture derived while the last epoch
+        is under way is selected from the supernet as it is then.
 
         Args:
             finished: whether training is over; by default, whether the last epoch has begun to be trained.
