@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Target = tuple[str, str, str]
 """Kind, data set and split of an accuracy."""
+LINEAR = 0.1
+"""The figure's axis is logarithmic above so many percent points, and linear below, where the best cell has its 0."""
 KEYS = ("study", "preset", "dataset")
 """What the groups of one table and figure share; they differ in the space."""
 
@@ -135,7 +137,9 @@ def _printed_rows(groups: Sequence[Group], target: Target) -> list[dict[str, obj
 
 
 def draw(groups: Sequence[Group], data: pd.DataFrame, target: Target, whole: Group) -> None:
-    """Draw regret against epochs, a panel per space: thin lines are seeds, thick ones their mean, dots the final cells."""
+    """Draw regret against epochs, a panel per space: thin lines are seeds, thick ones their mean, dots the final ones."""
+    from matplotlib.ticker import FormatStrFormatter, MaxNLocator
+
     width = plotting.COLUMN if len(groups) == 1 else plotting.PAGE
     figure, axes = plotting.subplots(1, len(groups), width, 3.0, sharey=True)
     palette = plotting.colors(whole.methods)
@@ -147,15 +151,18 @@ def draw(groups: Sequence[Group], data: pd.DataFrame, target: Target, whole: Gro
         axis.axhline(
             expected[0]["/".join(target[1:])] - expected[1]["/".join(target[1:])], color="black", ls=":", lw=0.6
         )
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axis.set_xlabel("epoch")
         axis.set_title(group.constant("space"))
+    axes[0, 0].set_yscale("symlog", linthresh=LINEAR, linscale=0.3)
+    axes[0, 0].yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes[0, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel(f"{target[1]} {target[2]} regret, percent points")
     found = {text: handle for axis in axes[0] for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(list(found.values()), list(found), loc="outside upper center", ncols=3 if len(groups) == 1 else 6)
     counts = data[data["final"]].groupby(["space", "method"]).size()
     note = f"{whole.name}; benchmark table; thin: seed, thick: mean over seeds (n = {_either(counts)} per method and space)"
-    plotting.save(figure, whole, "regret", f"{note}; dot: final cells, their mean; dotted: random cell, expected")
+    plotting.save(figure, whole, "regret", f"{note}; dot: final; dotted: random cell; linear below {LINEAR}")
 
 
 def _draw_method(axis: Axes, rows: pd.DataFrame, color: str, text: str) -> None:
@@ -164,9 +171,9 @@ def _draw_method(axis: Axes, rows: pd.DataFrame, color: str, text: str) -> None:
         axis.axhline(finals["regret"].mean(), color=color, linestyle="--", linewidth=1, label=text)
         return
     if len(finals) > 1:
-        plotting.lines(axis, epochs, "epoch", "regret", drawstyle="steps-post", color=color, linewidth=0.4, alpha=0.4)
+        plotting.lines(axis, epochs, "epoch", "regret", color=color, linewidth=0.4, alpha=0.4)
     mean = epochs.groupby("epoch")["regret"].mean()
-    axis.step(mean.index, mean, where="post", color=color, linewidth=1.3, label=text)
+    axis.plot(mean.index, mean, color=color, linewidth=1.3, label=text)
     end = finals["epoch"].max() * 1.04
     axis.plot(end, finals["regret"].mean(), "o", color=color, markersize=3, clip_on=False)
 

@@ -14,9 +14,20 @@ from tests.analysis.synthetic import Spec, write_run
 
 Done = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("kendall_tau", "skip_connections", "tables", "figures", "stability", "ranking", "eigenvalues", "report")
+SCRIPTS = (
+    "kendall_tau",
+    "regret",
+    "skip_connections",
+    "tables",
+    "figures",
+    "stability",
+    "ranking",
+    "eigenvalues",
+    "report",
+)
 WRITES = {
     "kendall_tau": ("kendall_tau.tex", "kendall_tau_distribution.png", "kendall_tau_cell0_2_from_0.pdf"),
+    "regret": ("regret.tex", "regret.pdf", "regret_by_epoch.csv"),
     "skip_connections": ("skip_connections.csv", "skip_connections.png"),
     "tables": ("accuracy_table.tex", "none.md", "comparison.csv", "deviation.tex", "runs.csv"),
     "ranking": ("ranking.tex", "ranking.png", "ranking_runs.csv"),
