@@ -173,6 +173,7 @@ for name, folder in {saved!r}.items():
     assert {name: indices for name, *indices in lines} == expected
 
 
+@pytest.mark.timeout(1800)  # DARTS-PT decides 28 edges by eight maskings each, then the inputs
 @pytest.mark.parametrize("name", CLASSES)
 def test_searches_and_derives_on_the_darts_space(name: str, ours: ModuleType, tmp_path: Path) -> None:
     from naslib.search_spaces import NasBench301SearchSpace
