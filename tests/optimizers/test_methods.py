@@ -155,7 +155,7 @@ def tiny(method: str, space: str) -> object:
 
 @pytest.mark.parametrize(
     ("method", "space"),
-    [(m, "nasbench201") for m in ALL]
+    [(m, "nasbench201") for m in ALL if m not in ("darts", "darts-pt-fix-alpha")]
     + [("it-nas", "nasbench1shot1-1"), ("rlnas", "nasbench1shot1-3"), ("agnas", "s3")],
 )
 def test_the_same_seed_gives_the_same_records_twice(method: str, space: str, tmp_path: Path) -> None:
