@@ -96,7 +96,7 @@ def save(figure: Figure, group: Group, name: str, note: str) -> None:
         figure.set_layout_engine(None)  # laid out once, not again for every format
     figure.savefig(file(group, name, "png"))
     if not group.for_report:
-        figure.savefig(file(group, name, "pdf"), metadata={"CreationDate": None})
+        figure.savefig(file(group, name, "pdf"), dpi=150, metadata={"CreationDate": None})
     plt.close(figure)
     written(group, name, note)
 

@@ -6,14 +6,18 @@ NASLib writes an architecture as its graph's ``get_hash()``: NAS-Bench-201 as si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from itnas.benchmarks import NASBench201Table
 from itnas.benchmarks.schema201 import Dataset, Split
 from itnas.errors import UserError
 from itnas.spaces import nasbench201
+from itnas.spaces.darts import EDGES, INCOMING, DARTSSpace
 
+Compact = tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]
+"""A DARTS architecture as NASLib hashes it: pairs (input, operation) of the normal and of the reduction cell. Inputs count as
+ours do; operations are those of our space without `none`, in the same order."""
 OPERATIONS_201 = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 """NAS-Bench-201's operations in NASLib's order, by the benchmark's names."""
 EDGES_201 = ((1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4))
@@ -35,12 +39,9 @@ def genotype_of(architecture: Any) -> str:  # noqa: ANN401 - a NASLib graph
     """Return the genotype, in our space's spelling, of a derived or sampled NASLib graph.
 
     Raises:
-        UserError: its space is neither NAS-Bench-201 nor the DARTS space.
+        UserError: its space is neither NAS-Bench-201 nor the DARTS space (NASLib's `nasbench301`).
     """
-    space = space_of(architecture)
-    if space == "nasbench201":
-        return from_op_indices(architecture.get_hash())
-    raise UserError(f"there is no genotype for NASLib's space {space}; there is one for nasbench201")
+    return _converters(architecture)[0](architecture.get_hash())
 
 
 def set_genotype(architecture: Any, genotype: str) -> None:  # noqa: ANN401 - a NASLib graph
@@ -49,15 +50,24 @@ def set_genotype(architecture: Any, genotype: str) -> None:  # noqa: ANN401 - a 
     Raises:
         UserError: the text is no genotype of that space, or the space has no genotypes.
     """
-    space = space_of(architecture)
-    if space != "nasbench201":
-        raise UserError(f"there is no genotype for NASLib's space {space}; there is one for nasbench201")
-    architecture.set_spec(to_op_indices(genotype))
+    architecture.set_spec(_converters(architecture)[1](genotype))
 
 
 def space_of(architecture: Any) -> str:  # noqa: ANN401 - a NASLib graph
     """Return NASLib's name of a graph's space, its class name where it has none."""
     return architecture.get_type() if hasattr(architecture, "get_type") else type(architecture).__name__
+
+
+def _converters(architecture: Any) -> tuple[Callable[[Any], str], Callable[[str], Any]]:  # noqa: ANN401
+    """Return from NASLib's spelling to ours, and back, for the space of a graph."""
+    space = space_of(architecture)
+    known: dict[str, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
+        "nasbench201": (from_op_indices, to_op_indices),
+        "nasbench301": (from_compact, to_compact),
+    }
+    if space not in known:
+        raise UserError(f"there is no genotype for NASLib's space {space}; there is one for {' and '.join(known)}")
+    return known[space]
 
 
 def from_op_indices(indices: Sequence[int]) -> str:
@@ -83,6 +93,38 @@ def to_op_indices(genotype: str) -> tuple[int, ...]:
     for place, name in zip(_PLACE_201, names, strict=True):
         indices[place] = OPERATIONS_201.index(name)
     return tuple(indices)
+
+
+def from_compact(compact: Compact) -> str:
+    """Return the DARTS-space genotype of NASLib's pairs ``(input, operation)``, eight for each of the two cells.
+
+    Raises:
+        UserError: they are no cells of the space.
+    """
+    space = DARTSSpace()
+    if [len(cell) for cell in compact] != [2 * len(INCOMING)] * 2:
+        raise UserError(f"NASLib writes a DARTS architecture as two cells of eight pairs, not as {compact}")
+    try:
+        kept = {
+            group: sorted((INCOMING[n // 2][int(source)], 1 + int(op)) for n, (source, op) in enumerate(cell))
+            for group, cell in zip(space.groups, compact, strict=True)
+        }
+        return space.canonical(space.genotype(kept))
+    except IndexError:
+        raise UserError(f"NASLib's pairs {compact} name an input or an operation that the DARTS space lacks") from None
+
+
+def to_compact(genotype: str) -> Compact:
+    """Return NASLib's pairs ``(input, operation)`` of a DARTS-space genotype, inputs in order.
+
+    Raises:
+        UserError: the text is no genotype of the DARTS space.
+    """
+    cells = [
+        tuple((EDGES[edge][1], options[0] - 1) for edge, options in enumerate(edges) if options)
+        for edges in DARTSSpace().chosen(genotype).values()
+    ]
+    return cells[0], cells[1]
 
 
 def query(architecture: Any, table: NASBench201Table, *, dataset: str, metric: str) -> float:  # noqa: ANN401

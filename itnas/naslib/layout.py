@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from itnas.errors import UserError
-from itnas.spaces import SPACES, Choice, SearchSpace, get_space
+from itnas.spaces import Choice, SearchSpace, get_space
 from itnas.spaces.base import Chosen, Scores
 
 NAMES = {
@@ -149,7 +149,7 @@ Places = dict[tuple[str, tuple[int, int]], tuple[str, int, tuple[int, ...]]]
 def _known_space(types: dict[str, _Cell]) -> tuple[SearchSpace, Places] | None:
     """Return one of our spaces if the cell types are those of it."""
     for name, groups in KNOWN.items():
-        if name in SPACES and set(groups) == set(types):
+        if set(groups) == set(types):
             space = get_space(name)
             parts = [_places(types[cell], space, group) for cell, group in groups.items()]
             if all(part is not None for part in parts):

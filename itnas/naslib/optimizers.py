@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from itnas.naslib.angles import angles_on_graph
 from itnas.naslib.base import GraphOptimizer
-from itnas.naslib.supernet import InitialParts, angles_on_graph
+from itnas.naslib.supernet import InitialParts
 
 logger = logging.getLogger(__name__)
 

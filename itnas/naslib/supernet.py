@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from itnas.errors import UserError
 from itnas.naslib.edges import MixedEdge, output_channels
 from itnas.naslib.layout import SearchedEdge
 from itnas.nn.mixing import Mixing, MixingFactory, Site
 from itnas.nn.supernets import Importances, SuperCell, Supernet
-from itnas.optimizers.angles import ArchitectureAngles, NASBench201Angles, Parts, constant_pool
+from itnas.optimizers.angles import Parts
 from itnas.spaces.base import SearchSpace
-from itnas.spaces.nasbench201 import EDGES, OPERATIONS
 
 
 class GraphCell(SuperCell):
@@ -138,37 +136,6 @@ class SavedScores(nn.Module):
         if owner is not None and owner.saved is self:
             owner.update_scores()
         super()._save_to_state_dict(destination, prefix, keep_vars)
-
-
-class GraphAngles201(NASBench201Angles):
-    """RLNAS's angle of NAS-Bench-201, on the weights of a NASLib graph."""
-
-    def parts(self, graph: Supernet) -> Parts:
-        """Return ``{(edge, operation): ..., "fixed": ...}``; fixed is everything outside the searched edges."""
-        assert isinstance(graph, GraphSupernet)
-        found: dict[Any, list[Tensor]] = {(e, op): [] for e in range(len(EDGES)) for op in range(len(OPERATIONS))}
-        searched: set[int] = set()
-        device = next(graph.parameters()).device
-        for cell in graph.supercells:
-            for edge in cell.edges:
-                searched |= {id(p) for p in edge.parameters()}
-                site = edge.mixing.site
-                for op, name in enumerate(OPERATIONS):
-                    pool = [constant_pool(site.channels).to(device)] if name == "avg_pool_3x3" else []
-                    found[site.choices[0], op] += edge.weight_tensors(op) or pool
-        found["fixed"] = [p for p in graph.parameters() if id(p) not in searched]
-        return found
-
-
-def angles_on_graph(angles: ArchitectureAngles) -> ArchitectureAngles:
-    """Return the same angles, on the weights of a NASLib graph.
-
-    Raises:
-        UserError: the space's weights are not known there.
-    """
-    if isinstance(angles, NASBench201Angles):
-        return GraphAngles201()
-    raise UserError(f"RLNAS cannot measure {type(angles).__name__} on a NASLib graph; it can on NAS-Bench-201")
 
 
 class InitialParts(nn.Module):

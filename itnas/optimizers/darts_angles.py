@@ -55,7 +55,7 @@ class CellAngles(ArchitectureAngles):
             for edge, known in enumerate(self.operations[cell.group]):
                 for k in known:
                     name = self.space.groups[cell.group][edge].candidates[k]
-                    weights = _weights(name, cell.weights(edge, k), cell.place.channels, _stride(cell, edge))
+                    weights = operation_weights(name, cell.weights(edge, k), cell.place.channels, _stride(cell, edge))
                     found.setdefault((cell.group, edge, k), []).extend(weights)
         return found
 
@@ -137,7 +137,7 @@ def _stride(cell: CellSuperCell, edge: int) -> int:
     return 2 if cell.place.reduction and EDGES[edge][1] < 2 else 1
 
 
-def _weights(name: str, own: list[Tensor], channels: int, stride: int) -> list[Tensor]:
+def operation_weights(name: str, own: list[Tensor], channels: int, stride: int) -> list[Tensor]:
     """Return what an operation with the parameters ``own`` contributes to the vector."""
     if name == "skip_connect" and stride == 1:
         return [torch.eye(channels)]

@@ -10,6 +10,7 @@ import pytest
 
 from itnas.benchmarks import NASBench201Table
 from itnas.errors import UserError
+from itnas.spaces import get_space
 from itnas.spaces.nasbench201 import all_cells, format_ops
 from tests.naslib import stand_in
 
@@ -38,6 +39,30 @@ def test_a_graph_set_to_a_genotype_has_it(stand_in_naslib: ModuleType) -> None:
         stand_in_naslib.genotype_of(stand_in.Graph())
     with pytest.raises(UserError, match="six indices from 0 to 4"):
         stand_in_naslib.genotypes.from_op_indices((0, 1, 2, 3, 4, 5))
+
+
+def test_darts_cells_there_and_back(stand_in_naslib: ModuleType) -> None:
+    from itnas.naslib.genotypes import from_compact, to_compact
+
+    normal = ((0, 0), (1, 1), (0, 2), (2, 3), (1, 4), (3, 5), (0, 6), (4, 0))
+    reduce = ((0, 6), (1, 5), (1, 4), (2, 3), (2, 2), (3, 1), (2, 0), (4, 6))
+    text = (
+        "Genotype(normal=[('max_pool_3x3', 0), ('avg_pool_3x3', 1), ('skip_connect', 0), ('sep_conv_3x3', 2), "
+        "('sep_conv_5x5', 1), ('dil_conv_3x3', 3), ('dil_conv_5x5', 0), ('max_pool_3x3', 4)], normal_concat=range(2, 6), "
+        "reduce=[('dil_conv_5x5', 0), ('dil_conv_3x3', 1), ('sep_conv_5x5', 1), ('sep_conv_3x3', 2), "
+        "('skip_connect', 2), ('avg_pool_3x3', 3), ('max_pool_3x3', 2), ('dil_conv_5x5', 4)], reduce_concat=range(2, 6))"
+    )
+    assert from_compact((normal, reduce)) == text
+    assert to_compact(text) == (normal, reduce)
+    space, rng = get_space("darts"), np.random.default_rng(0)
+    for genotype in (space.random(rng, exclude_none=True) for _ in range(200)):
+        assert from_compact(to_compact(genotype)) == space.canonical(genotype)
+    with pytest.raises(UserError, match="two cells of eight pairs"):
+        from_compact((normal, reduce[:2]))
+    with pytest.raises(UserError, match="name an input or an operation"):
+        from_compact((((0, 7), *normal[1:]), reduce))
+    with pytest.raises(UserError, match="twice"):
+        from_compact((((1, 0), *normal[1:]), reduce))
 
 
 @pytest.mark.data

@@ -173,11 +173,12 @@ for name, folder in {saved!r}.items():
     assert {name: indices for name, *indices in lines} == expected
 
 
+@pytest.mark.timeout(1800)  # DARTS-PT decides 28 edges by eight maskings each, then the inputs
 @pytest.mark.parametrize("name", CLASSES)
 def test_searches_and_derives_on_the_darts_space(name: str, ours: ModuleType, tmp_path: Path) -> None:
     from naslib.search_spaces import NasBench301SearchSpace
 
-    config = make_config(tmp_path, side=32, epochs=1, batch_size=2)
+    config = make_config(tmp_path, epochs=1, batch_size=2)
     config.data.images, config.data.targets = config.data.images[:3], config.data.targets[:3]
     optimizer = make(ours, name, config, NasBench301SearchSpace())
     trainer_of(optimizer, config).search()
@@ -195,6 +196,9 @@ def test_searches_and_derives_on_the_darts_space(name: str, ours: ModuleType, tm
     assert len(names) == 8 * 8
     assert "Zero" not in names
     assert architecture.get_hash() == optimizer.get_final_architecture().get_hash()
+    genotype, again = ours.genotype_of(architecture), NasBench301SearchSpace()
+    ours.set_genotype(again, genotype)
+    assert ours.genotype_of(again) == genotype == optimizer.method.space.canonical(genotype)
     assert architecture(torch.randn(2, 3, 32, 32)).shape == (2, 10)
     other = make(ours, name, config, NasBench301SearchSpace(), seed=77)
     other.before_training()
