@@ -77,7 +77,8 @@ def test_a_space_without_none_gets_no_table_about_it(groups: list[Group]) -> Non
 
 def test_a_cell_with_operations_in_its_nodes_is_drawn_with_them() -> None:
     genotype = "0;0,1;1,2;-;2,3|conv3x3-bn-relu;maxpool3x3;conv1x1-bn-relu;-"
-    ((_, edges),) = cell_graphs(get_space("nasbench1shot1-1"), genotype)
+    ((name, edges),) = cell_graphs(get_space("nasbench1shot1-1"), genotype)
+    assert name == ""
     first, second, third = "1: conv3x3-bn-relu", "2: maxpool3x3", "3: conv1x1-bn-relu"
     assert edges == [
         ("0: input", first, ""),
