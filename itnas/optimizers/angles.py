@@ -85,8 +85,8 @@ class ArchitectureAngles(ABC):
         return code
 
 
-def angles_of(space: SearchSpace) -> ArchitectureAngles:
-    """Return how angles are measured in ``space``.
+def angles_of(space: SearchSpace, *, batchnorm: bool = True) -> ArchitectureAngles:
+    """Return how angles are measured in ``space``; ``batchnorm`` is a question of NAS-Bench-1Shot1 alone.
 
     Raises:
         UserError: RLNAS is not defined there.
@@ -94,7 +94,7 @@ def angles_of(space: SearchSpace) -> ArchitectureAngles:
     if isinstance(space, NASBench201):
         return NASBench201Angles()
     if isinstance(space, NASBench1Shot1):
-        return OneShot1Angles(space)
+        return OneShot1Angles(space, batchnorm=batchnorm)
     if isinstance(space, CellSpace):
         from itnas.optimizers.darts_angles import CellAngles  # it builds on this module
 
@@ -210,8 +210,9 @@ class OneShot1Angles(ArchitectureAngles):
     the possible sets of parents it has.
     """
 
-    def __init__(self, space: NASBench1Shot1) -> None:
-        self.space = space
+    def __init__(self, space: NASBench1Shot1, *, batchnorm: bool = True) -> None:
+        """Set up the genes; without ``batchnorm``, scales and shifts of candidates and projections are no part of a cell."""
+        self.space, self.tensors = space, None if batchnorm else 1
         self.blocks = space.n_blocks
         self.sets = {
             node: list(combinations(range(node), space.n_parents[node - 1])) for node in sorted(space.input_groups)
@@ -225,10 +226,10 @@ class OneShot1Angles(ArchitectureAngles):
         for cell in graph.supercells:
             assert isinstance(cell, OneShot1SuperCell)
             for node in range(1, self.blocks + 2):
-                found.setdefault(("projection", node), []).extend(cell.projection_weights(node))
+                found.setdefault(("projection", node), []).extend(cell.projection_weights(node)[: self.tensors])
             for node in range(1, self.blocks + 1):
                 for op in range(len(ONESHOT1_OPERATIONS)):
-                    weights = cell.operation_weights(node, op) or [constant_pool(cell.channels)]
+                    weights = cell.operation_weights(node, op)[: self.tensors] or [constant_pool(cell.channels)]
                     found.setdefault((node, op), []).extend(weights)
         return found
 

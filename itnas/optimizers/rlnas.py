@@ -7,7 +7,7 @@ space, and that it can be had exactly for all architectures, stands in ``angles.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from itnas.data.images import Loader
+from itnas.fields import ADDED
 from itnas.nn.mixing import MixingFactory, SinglePath
 from itnas.optimizers.angles import angles_of, products
 from itnas.optimizers.base import Batch, MethodConfig, Optimizer, Saved, Selection, StepResult
@@ -38,6 +39,9 @@ class RLNASConfig(MethodConfig):
     """Architectures with the largest angle so far that children are made from."""
     mutation_rate: float = 0.1
     """Probability that a gene mutates; it never mutates to `none`."""
+    angle_batchnorm: bool = field(default=True, metadata=ADDED)
+    """NAS-Bench-1Shot1: whether BatchNorm's scales and shifts of candidates and projections belong to the angle, as they do in
+    the released code of the DARTS space. Scales start at 1 and hardly turn, which favours cells of few convolutions."""
 
 
 @dataclass
@@ -56,7 +60,7 @@ class RLNAS(Optimizer):
 
     def make_mixing(self, search_space: SearchSpace) -> MixingFactory:
         """Every choice runs the candidates of the current path."""
-        self.architectures = angles_of(search_space)
+        self.architectures = angles_of(search_space, batchnorm=self.config.angle_batchnorm)
         return SinglePath
 
     def before_training(self) -> None:

@@ -17,10 +17,10 @@ from itnas.spaces.nasbench1shot1 import Cell, NASBench1Shot1
 SEED = 5
 
 
-def trained(prepare: Callable, space: str) -> tuple[RLNAS, OneShot1Supernet]:
+def trained(prepare: Callable, space: str, **options: object) -> tuple[RLNAS, OneShot1Supernet]:
     """Return a supernet whose weights all moved, and a copy with the initial ones."""
-    optimizer, _, _ = prepare("rlnas", SEED, space)
-    initial, _, _ = prepare("rlnas", SEED, space)
+    optimizer, _, _ = prepare("rlnas", SEED, space, **options)
+    initial, _, _ = prepare("rlnas", SEED, space, **options)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in optimizer.graph.parameters():
@@ -38,24 +38,26 @@ def paths_to(cell: Cell, node: int) -> Iterator[tuple[int, ...]]:
                 yield (*path, node)
 
 
-def naive_vector(graph: OneShot1Supernet, cell: Cell) -> Tensor:
+def naive_vector(graph: OneShot1Supernet, cell: Cell, tensors: int | None = None) -> Tensor:
     """Concatenate the weights path by path, cell by cell."""
     pieces = [p for module in graph.fixed_modules() for p in module.parameters()]
     last = len(cell.parents)
     for supercell in graph.supercells:
         assert isinstance(supercell, OneShot1SuperCell)
         for path in paths_to(cell, last):
-            pieces += supercell.projection_weights(path[0])
+            pieces += supercell.projection_weights(path[0])[:tensors]
             for node in path:
                 if node < last:
-                    weights = supercell.operation_weights(node, cell.ops[node - 1])
+                    weights = supercell.operation_weights(node, cell.ops[node - 1])[:tensors]
                     pieces += weights or [torch.full((supercell.channels, 3, 3), 1 / 9)]
     return torch.cat([p.detach().double().flatten() for p in pieces])
 
 
-@pytest.mark.parametrize("name", ["nasbench1shot1-1", "nasbench1shot1-2", "nasbench1shot1-3"])
-def test_exact_angle_equals_naive_concatenation(name: str, prepare: Callable) -> None:
-    optimizer, initial = trained(prepare, name)
+@pytest.mark.parametrize(
+    ("name", "batchnorm"), [("nasbench1shot1-1", True), ("nasbench1shot1-1", False), ("nasbench1shot1-3", True)]
+)
+def test_exact_angle_equals_naive_concatenation(name: str, batchnorm: bool, prepare: Callable) -> None:
+    optimizer, initial = trained(prepare, name, angle_batchnorm=batchnorm)
     space = optimizer.space
     assert isinstance(space, NASBench1Shot1)
     codes = optimizer.architectures.codes()
@@ -63,7 +65,8 @@ def test_exact_angle_equals_naive_concatenation(name: str, prepare: Callable) ->
     sample = codes[rng.choice(len(codes), 25, replace=False)]
     genotypes = [optimizer.architectures.genotype(code) for code in sample]
     for genotype, angle in zip(genotypes, optimizer.angles(sample), strict=True):
-        a, b = (naive_vector(graph, space.parse(genotype)) for graph in (initial, optimizer.graph))
+        tensors = None if batchnorm else 1
+        a, b = (naive_vector(graph, space.parse(genotype), tensors) for graph in (initial, optimizer.graph))
         assert math.isclose(angle, math.acos(float(a @ b / (a.norm() * b.norm()))), abs_tol=1e-9), genotype
 
 
