@@ -190,9 +190,9 @@ def draw_heat_map(group: Group, data: pd.DataFrame, part: str | None) -> None:
         axis.set_xlabel("epoch")
         for line in np.flatnonzero((rows[["group", "choice"]] != rows[["group", "choice"]].shift()).any(axis=1))[1:]:
             axis.axhline(line - 0.5, color="black", linewidth=0.5)
-    axes[0, 0].set_yticks(
-        range(len(rows)), [f"{c}  {o}" for c, o in zip(rows["choice"], rows["candidate"], strict=True)]
-    )
+    ambiguous = rows.drop_duplicates(["group", "choice"])["choice"].duplicated().any()  # normal and reduction cells
+    names = [f"{g} {c}  {o}" if ambiguous else f"{c}  {o}" for g, c, o in rows.itertuples(index=False, name=None)]
+    axes[0, 0].set_yticks(range(len(rows)), names)
     axes[0, 0].tick_params(axis="y", labelsize=min(4.5, 50 * row_height))
     bar = figure.colorbar(image, ax=axes.ravel().tolist(), location="right", shrink=0.6, pad=0.01)
     bar.set_label("% above or below the edge's mean", fontsize=6)
