@@ -16,40 +16,21 @@ from itnas.optimizers.base import SGDConfig
 from itnas.optimizers.darts_pt import DARTSPTConfig
 from itnas.optimizers.rlnas import RLNASConfig
 
-_SHORT = SGDConfig(lr=0.1, lr_min=0.0)
+_SHORT = CellEvaluationConfig(
+    seeds=(0, 1),
+    weights=SGDConfig(lr=0.1, lr_min=0.0),
+    cells=5,
+    channels=8,
+    images="train",
+    cutout=0,
+    auxiliary_weight=0.0,
+    drop_path=0.0,
+)
 PROTOCOLS: dict[str, tuple[CellEvaluationConfig, DataConfig]] = {
     "paper-20x36": (CellEvaluationConfig(), DataConfig("cifar10", "halves", 32)),
     "paper-8x16": (CellEvaluationConfig(cells=8, channels=16), DataConfig("cifar100", "halves", 32)),
-    "cifar10-small": (
-        CellEvaluationConfig(
-            seeds=(0, 1),
-            epochs=15,
-            batch_size=64,
-            weights=_SHORT,
-            cells=5,
-            channels=8,
-            images="train",
-            cutout=0,
-            auxiliary_weight=0.0,
-            drop_path=0.0,
-        ),
-        DataConfig("cifar10", "halves", 16, 10_000),
-    ),
-    "digits": (
-        CellEvaluationConfig(
-            seeds=(0, 1),
-            epochs=10,
-            batch_size=32,
-            weights=_SHORT,
-            cells=5,
-            channels=8,
-            images="train",
-            cutout=0,
-            auxiliary_weight=0.0,
-            drop_path=0.0,
-        ),
-        DataConfig(),
-    ),
+    "cifar10-small": (replace(_SHORT, epochs=15, batch_size=64), DataConfig("cifar10", "halves", 16, 10_000)),
+    "digits": (replace(_SHORT, epochs=10, batch_size=32), DataConfig()),
 }
 """Protocols of stand-alone training by name, and the images they train on."""
 _OF_PRESET = {"paper": "paper-20x36"}
