@@ -60,7 +60,7 @@ class SearchArguments:
 
 def search_main(arguments: list[str]) -> None:
     """Run one search and print where its record is and what it found."""
-    head, _, tail = _split(arguments)
+    head, _, tail = split_arguments(arguments)
     chosen = parse_arguments(SearchArguments, head, "itnas search", SearchArguments.__doc__ or "")
     from itnas.presets import make_config
 
@@ -84,7 +84,7 @@ def search_main(arguments: list[str]) -> None:
         print(f"{name}: {value:.2f} %")
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], bool, list[str]]:
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], bool, list[str]]:
     """Split a command line at its first ``--``."""
     if "--" not in arguments:
         return list(arguments), False, []

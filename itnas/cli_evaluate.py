@@ -36,9 +36,9 @@ class EvaluateArguments:
 
 def evaluate_main(arguments: list[str]) -> None:
     """Train and print the accuracies and where the records are."""
-    from itnas.cli import _split, parse_arguments
+    from itnas.cli import parse_arguments, split_arguments
 
-    head, _, tail = _split(arguments)
+    head, _, tail = split_arguments(arguments)
     chosen = parse_arguments(EvaluateArguments, head, "itnas evaluate", EvaluateArguments.__doc__ or "")
     import dataclasses
 
@@ -46,6 +46,7 @@ def evaluate_main(arguments: list[str]) -> None:
 
     from itnas.benchmarks import data_root
     from itnas.data.load import load_data
+    from itnas.environment import check_device
     from itnas.protocols import get_protocol
     from itnas.records import read_meta
     from itnas.training import Training, TrainingPlace
@@ -66,8 +67,7 @@ def evaluate_main(arguments: list[str]) -> None:
         data = dataclasses.replace(data, dataset=chosen.dataset)
     if tail:
         protocol = parse_arguments(protocol, tail, "itnas evaluate ... --", "Settings of the protocol.")
-    if chosen.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device {chosen.device} is not available here; use `--device cpu`")
+    check_device(chosen.device)
     torch.set_num_threads(chosen.threads)
     images = load_data(data, data_root())
     place = TrainingPlace(chosen.results / chosen.study / "evaluations", chosen.device)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 import itnas
+from itnas.errors import UserError
 
 
 @contextmanager
@@ -62,6 +63,12 @@ def describe_environment(device: str) -> dict[str, Any]:
         "device": device_name(device),
         "threads": torch.get_num_threads(),
     }
+
+
+def check_device(device: str) -> None:
+    """Raise ``UserError`` if ``device`` is a GPU and there is none."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device {device} is not available here; use `--device cpu`")
 
 
 def device_name(device: str) -> str:

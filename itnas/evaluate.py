@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -24,6 +23,7 @@ from itnas.errors import UserError
 from itnas.nn.build import build_network
 from itnas.optimizers.base import evaluate
 from itnas.spaces import NASBench1Shot1, NASBench201, SearchSpace, get_space
+from itnas.training import rows_of_seeds
 
 
 class Table(Protocol):
@@ -110,9 +110,7 @@ def train_network(genotype: str, config: SearchConfig, data: Dataset, seed: int,
         Loader(part, data.info, settings.batch_size, generator, device) for part in (data.train, data.valid, data.test)
     )
     sgd = settings.weights
-    optimizer = torch.optim.SGD(
-        network.parameters(), sgd.lr, sgd.momentum, weight_decay=sgd.weight_decay, nesterov=sgd.nesterov
-    )
+    optimizer = sgd.make(network.parameters())
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs, sgd.lr_min)
     for _ in range(settings.epochs):
         network.train()
@@ -123,7 +121,7 @@ def train_network(genotype: str, config: SearchConfig, data: Dataset, seed: int,
                 nn.utils.clip_grad_norm_(network.parameters(), sgd.grad_clip)
             optimizer.step()
         schedule.step()
-    return {"valid": evaluate(network, valid)[1], "test": evaluate(network, test)[1]}
+    return {"valid_accuracy": evaluate(network, valid)[1], "test_accuracy": evaluate(network, test)[1]}
 
 
 def trained_rows(genotypes: Iterable[str], config: SearchConfig, data: Dataset, device: str) -> list[dict[str, Any]]:
@@ -131,10 +129,5 @@ def trained_rows(genotypes: Iterable[str], config: SearchConfig, data: Dataset, 
     rows: list[dict[str, Any]] = []
     for genotype in dict.fromkeys(genotypes):
         runs = {seed: train_network(genotype, config, data, seed, device) for seed in config.evaluation.seeds}
-        for split in ("valid", "test"):
-            values = {str(seed): result[split] for seed, result in runs.items()}
-            common: dict[str, Any] = {"genotype": genotype, "kind": "trained", "dataset": data.info.name}
-            common |= {"split": split, "epochs": config.evaluation.epochs}
-            rows.append({**common, "seed": "mean", "value": float(np.mean(list(values.values()))), "n": len(values)})
-            rows += [{**common, "seed": seed, "value": value, "n": 1} for seed, value in values.items()]
+        rows += rows_of_seeds(genotype, data.info.name, config.evaluation.epochs, runs)
     return rows

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from itnas.config import DiscretizationConfig, RankingConfig
 from itnas.data.images import Loader
+from itnas.nn.buffers import kept_buffers
 from itnas.nn.supernets import Supernet
 from itnas.spaces.base import SearchSpace
 
@@ -26,14 +27,11 @@ CHUNK = 500
 def restored_statistics(model: nn.Module) -> Iterator[list[nn.BatchNorm2d]]:
     """Yield the model's BatchNorm layers; put buffers, momentum and mode back afterwards."""
     layers = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    buffers = {name: value.clone() for name, value in model.named_buffers()}
     momenta, training = [layer.momentum for layer in layers], model.training
     try:
-        yield layers
+        with kept_buffers(model):
+            yield layers
     finally:
-        with torch.no_grad():
-            for name, value in model.named_buffers():
-                value.copy_(buffers[name])
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
         model.train(training)

@@ -23,7 +23,7 @@ from itnas.checkpoint import read_checkpoint, restore_generators, write_checkpoi
 from itnas.config import CellEvaluationConfig, SearchConfig
 from itnas.data.images import Dataset, Loader
 from itnas.data.load import load_data
-from itnas.environment import describe_environment, deterministic
+from itnas.environment import check_device, describe_environment, deterministic
 from itnas.errors import UserError
 from itnas.evaluate import Truth, find_truth, trained_rows
 from itnas.hessian import eigenvalue_row
@@ -81,8 +81,7 @@ def run_search(config: SearchConfig, place: Place) -> Path:
         UserError: a mistake in the configuration, missing data, or a diverged training (recorded as failed).
         RunBusy: another process holds the run's lock.
     """
-    if place.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device {place.device} is not available here; use `--device cpu`")
+    check_device(place.device)
     truth = find_truth(config.evaluation, get_space(config.space), place.data_root)
     config = replace(config, evaluation=replace(config.evaluation, kind=truth.kind))  # pyright: ignore[reportArgumentType]
     data = load_data(config.data, place.data_root)
@@ -151,7 +150,7 @@ class Run:
         train, valid = (
             Loader(part, self.data.info, self.config.batch_size, self.generator, self.place.device) for part in parts
         )
-        if getattr(self.config.optimizer, "early_stopping", None) and self.config.eigenvalues is None:
+        if self.config.optimizer.watches_eigenvalues and self.config.eigenvalues is None:
             raise UserError("early stopping watches the eigenvalues: set `eigenvalues` too")
         optimizer_class = METHODS[self.config.method][0]
         self.optimizer: Optimizer = optimizer_class(self.config.optimizer, self.config.network, self.place.device)

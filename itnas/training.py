@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,14 +53,30 @@ def evaluation_rows(
     rows: list[dict[str, Any]] = []
     for genotype in dict.fromkeys(genotypes):
         results = {seed: Training(genotype, protocol, data, seed, place).result() for seed in protocol.seeds}
-        for split in ("valid", "test"):
-            values = {str(seed): result[f"{split}_accuracy"] for seed, result in results.items()}
-            if None in values.values():
-                continue
-            common: dict[str, Any] = {"genotype": genotype, "kind": "trained", "dataset": data.info.name}
-            common |= {"split": split, "epochs": protocol.epochs}
-            rows.append({**common, "seed": "mean", "value": float(np.mean(list(values.values()))), "n": len(values)})
-            rows += [{**common, "seed": seed, "value": value, "n": 1} for seed, value in values.items()]
+        rows += rows_of_seeds(genotype, data.info.name, protocol.epochs, results)
+    return rows
+
+
+def rows_of_seeds(
+    genotype: str, dataset: str, epochs: int, results: Mapping[int, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return rows of a run's table `evaluation`: mean over seeds and every seed, for each split that was measured.
+
+    Args:
+        genotype: what was trained.
+        dataset: name of the data set.
+        epochs: length of the trainings.
+        results: ``valid_accuracy`` and ``test_accuracy`` (percent, or None) by evaluation seed.
+    """
+    rows: list[dict[str, Any]] = []
+    for split in ("valid", "test"):
+        values = {str(seed): result[f"{split}_accuracy"] for seed, result in results.items()}
+        if None in values.values():
+            continue
+        common: dict[str, Any] = {"genotype": genotype, "kind": "trained", "dataset": dataset}
+        common |= {"split": split, "epochs": epochs}
+        rows.append({**common, "seed": "mean", "value": float(np.mean(list(values.values()))), "n": len(values)})
+        rows += [{**common, "seed": seed, "value": value, "n": 1} for seed, value in values.items()]
     return rows
 
 
@@ -154,11 +170,10 @@ class Training:
         )
         self.network: CellNetwork = network.to(device=self.place.device, memory_format=torch.channels_last)  # pyright: ignore
         self.train_data = self.loader(training_images(self.data, protocol))
-        sgd = protocol.weights
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(), sgd.lr, sgd.momentum, weight_decay=sgd.weight_decay, nesterov=sgd.nesterov
+        self.optimizer = protocol.weights.make(self.network.parameters())
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimizer, protocol.epochs, protocol.weights.lr_min
         )
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, protocol.epochs, sgd.lr_min)
 
     def loader(self, part: ImageSet) -> Loader:
         """Return a loader of one part of the data."""

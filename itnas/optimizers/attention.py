@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from itnas.data.images import Loader
 from itnas.fields import ADDED
+from itnas.nn.buffers import kept_buffers
 from itnas.nn.mixing import Alphas, MixingFactory, SoftmaxMixing
 from itnas.nn.networks import NetworkConfig
 from itnas.optimizers.base import AdamConfig, Batch, MethodConfig, Optimizer, Saved, StepResult
@@ -72,11 +73,8 @@ class AttentionOptimizer(Optimizer):
             if group in groups
         }
         if self.config.parents == "alphas-bilevel":
-            adam = self.config.parent_alphas
             self.architectural_weights = [alphas.logits for alphas in self.parents.values()]
-            self.parent_optimizer = torch.optim.Adam(
-                self.architectural_weights, adam.lr, (adam.beta1, adam.beta2), weight_decay=adam.weight_decay
-            )
+            self.parent_optimizer = self.config.parent_alphas.make(self.architectural_weights)
         return lambda site: SoftmaxMixing(site, self.parents[site.group]) if site.group in groups else make(site)
 
     def kind_of(self, group: str) -> str:
@@ -97,19 +95,17 @@ class AttentionOptimizer(Optimizer):
     @torch.no_grad()
     def validate(self, valid: Loader) -> tuple[float, float]:
         """Pass once over the validation half; measure loss, accuracy, and the importance per cell, choice and candidate."""
-        buffers = {name: value.clone() for name, value in self.graph.named_buffers()}
         self.graph.train(self.config.importance_bn == "train")
         totals: dict[str, torch.Tensor] = {}
         loss, hits, n = torch.zeros((), device=self.device), torch.zeros((), device=self.device), len(valid.images)
-        for images, labels in iter(valid) if self.config.importance_transform == "train" else valid.clean():
-            logits, importance = self.graph.with_importance(images)
-            for group, values in importance.items():
-                part = values.double().sum(1) * (len(images) / values.shape[1])  # alphas are the same for all images
-                totals[group] = totals[group] + part if group in totals else part
-            loss += F.cross_entropy(logits, labels, reduction="sum")
-            hits += (logits.argmax(1) == labels).sum()
-        for name, value in self.graph.named_buffers():
-            value.copy_(buffers[name])
+        with kept_buffers(self.graph):
+            for images, labels in iter(valid) if self.config.importance_transform == "train" else valid.clean():
+                logits, importance = self.graph.with_importance(images)
+                for group, values in importance.items():
+                    part = values.double().sum(1) * (len(images) / values.shape[1])  # alphas: the same for all images
+                    totals[group] = totals[group] + part if group in totals else part
+                loss += F.cross_entropy(logits, labels, reduction="sum")
+                hits += (logits.argmax(1) == labels).sum()
         self.measured.importance = {group: (total / n).cpu().numpy() for group, total in totals.items()}
         return loss.item() / n, 100 * hits.item() / n
 

@@ -8,7 +8,7 @@ it selects. The contract has the names and meanings of NASLib's ``MetaOptimizer`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -48,6 +48,12 @@ class SGDConfig:
     grad_clip: float | None = 5.0
     """Largest global gradient norm; None clips nothing."""
 
+    def make(self, parameters: Iterable[Tensor], *, factor: float = 1.0) -> torch.optim.SGD:
+        """Return a new SGD on ``parameters``, its first rate multiplied by ``factor``."""
+        return torch.optim.SGD(
+            parameters, self.lr * factor, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
+        )
+
 
 @dataclass(frozen=True)
 class AdamConfig:
@@ -62,6 +68,10 @@ class AdamConfig:
     weight_decay: float = 1e-3
     """L2 penalty."""
 
+    def make(self, parameters: Iterable[Tensor]) -> torch.optim.Adam:
+        """Return a new Adam on ``parameters``."""
+        return torch.optim.Adam(parameters, self.lr, (self.beta1, self.beta2), weight_decay=self.weight_decay)
+
 
 @dataclass(frozen=True)
 class MethodConfig:
@@ -75,6 +85,11 @@ class MethodConfig:
     """Affine BatchNorm in candidate operations."""
     track_statistics: bool = True
     """Running BatchNorm statistics in candidate operations; without, evaluation uses batch statistics."""
+
+    @property
+    def watches_eigenvalues(self) -> bool:
+        """Whether the method needs the eigenvalues of its alphas' Hessian while it searches."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -169,12 +184,7 @@ class Optimizer(ABC):
 
     def get_op_optimizer(self) -> torch.optim.Optimizer:
         """Return a new SGD on the weights as configured."""
-        return self.make_sgd(self.weight_parameters(), self.config.weights.lr)
-
-    def make_sgd(self, parameters: list[nn.Parameter], lr: float) -> torch.optim.SGD:
-        """Return SGD on ``parameters`` with the configured momentum and weight decay."""
-        sgd = self.config.weights
-        return torch.optim.SGD(parameters, lr, sgd.momentum, weight_decay=sgd.weight_decay, nesterov=sgd.nesterov)
+        return self.config.weights.make(self.weight_parameters())
 
     # -- training --
 
@@ -272,8 +282,12 @@ class Optimizer(ABC):
     def select(self, train_data: Loader, valid_data: Loader) -> Selection:
         """Choose the architecture after training."""
         with_none, without_none = self.derive(exclude_none=False), self.derive(exclude_none=True)
+        return self.selection(with_none, without_none, self.scores(), self.score_kind)
+
+    def selection(self, with_none: str, without_none: str, scores: Mapping[str, np.ndarray], kind: str) -> Selection:
+        """Return a selection of two genotypes, the method's own being the one that its rule about `none` allows."""
         own = without_none if self.config.exclude_none else with_none
-        return Selection(own, with_none, without_none, self.scores(), self.score_kind)
+        return Selection(own, with_none, without_none, scores, kind)
 
     def observe_curvature(self, epoch: int, eigenvalue: float) -> None:
         """Called with the dominant eigenvalue wherever the search measured it (DARTS-ES)."""

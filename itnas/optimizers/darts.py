@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from itnas.data.images import Loader
 from itnas.early_stopping import EarlyStoppingConfig, stop_epoch
 from itnas.fields import ADDED
+from itnas.nn.buffers import kept_buffers
 from itnas.nn.mixing import Alphas, MixingFactory, SoftmaxMixing
 from itnas.nn.networks import NetworkConfig
 from itnas.optimizers.base import AdamConfig, Batch, MethodConfig, Optimizer, Saved, Selection, StepResult
@@ -32,6 +33,11 @@ class DARTSConfig(MethodConfig):
     """Whether the alpha step precedes the weight step (DARTS, DARTS-PT) or follows it (NAS-Bench-201's DARTS-V1)."""
     early_stopping: EarlyStoppingConfig | None = field(default=None, metadata=ADDED)
     """DARTS-ES: stop when the dominant eigenvalue grows, and return the earlier architecture; needs `eigenvalues`."""
+
+    @property
+    def watches_eigenvalues(self) -> bool:
+        """Whether the search stops early by them."""
+        return self.early_stopping is not None
 
 
 @dataclass
@@ -65,10 +71,7 @@ class DARTS(Optimizer):
             group: Alphas(len(choices), len(choices[0].candidates)) for group, choices in search_space.groups.items()
         }
         self.architectural_weights = [alphas.logits for alphas in self.alphas.values()]
-        adam = self.config.alphas
-        self.arch_optimizer = torch.optim.Adam(
-            self.architectural_weights, adam.lr, (adam.beta1, adam.beta2), weight_decay=adam.weight_decay
-        )
+        self.arch_optimizer = self.config.alphas.make(self.architectural_weights)
         return lambda site: SoftmaxMixing(site, self.alphas[site.group])
 
     def step(self, data_train: Batch, data_val: Batch | None) -> StepResult:
@@ -127,8 +130,7 @@ class DARTS(Optimizer):
             return super().select(train_data, valid_data)
         scores = self.curvature.scores[self.curvature.epochs.index(epoch)]
         with_none, without_none = (self.space.derive(scores, exclude_none=exclude) for exclude in (False, True))
-        own = without_none if self.config.exclude_none else with_none
-        return Selection(own, with_none, without_none, scores, self.score_kind)
+        return self.selection(with_none, without_none, scores, self.score_kind)
 
     def get_checkpointables(self) -> dict[str, Any]:
         """Return the base's and Adam's state; the alphas are parameters of the supernet."""
@@ -159,19 +161,16 @@ def second_order_gradient(
     group = sgd.param_groups[0]
     rate, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
     original = [w.detach().clone() for w in weights]
-    buffers = {name: value.clone() for name, value in model.named_buffers()}
-    gradients = torch.autograd.grad(loss_of(data_train)[1], weights)
-    with torch.no_grad():
-        for w, gradient in zip(weights, gradients, strict=True):
-            velocity = sgd.state[w].get("momentum_buffer") if w in sgd.state else None
-            update = gradient + decay * w
-            w -= rate * (update if velocity is None else update + momentum * velocity)
-    logits, loss = loss_of(data_val)
-    joint = torch.autograd.grad(loss, [*alphas, *weights])
+    with kept_buffers(model):
+        gradients = torch.autograd.grad(loss_of(data_train)[1], weights)
+        with torch.no_grad():
+            for w, gradient in zip(weights, gradients, strict=True):
+                velocity = sgd.state[w].get("momentum_buffer") if w in sgd.state else None
+                update = gradient + decay * w
+                w -= rate * (update if velocity is None else update + momentum * velocity)
+        logits, loss = loss_of(data_val)
+        joint = torch.autograd.grad(loss, [*alphas, *weights])
     direct, v = joint[: len(alphas)], joint[len(alphas) :]
-    with torch.no_grad():
-        for name, value in model.named_buffers():
-            value.copy_(buffers[name])
     epsilon = 0.01 / torch.cat([part.flatten() for part in v]).norm()
 
     def alpha_gradient_at(sign: int) -> tuple[Tensor, ...]:

@@ -16,6 +16,7 @@ import torch
 
 from itnas.data.images import Loader
 from itnas.fields import ADDED
+from itnas.nn.buffers import kept_buffers
 from itnas.nn.mixing import Alphas
 from itnas.nn.networks import NetworkConfig
 from itnas.optimizers.base import Batch, Saved, Selection, StepResult
@@ -102,13 +103,12 @@ class DARTSPT(DARTS):
         decided = self.decided_scores(phases)
         with_none = self.space.derive(decided, exclude_none=False)
         without_none = self.space.derive(decided, exclude_none=True)
-        own = without_none if self.config.exclude_none else with_none
         scores = {group: drops.numpy() for group, drops in self.progress.drops.items()}
-        return Selection(own, with_none, without_none, scores, "perturbation")
+        return self.selection(with_none, without_none, scores, "perturbation")
 
     def restore_selection(self) -> None:
         """Set up an empty selection, into which a checkpoint may load: nothing decided, SGD new with its small rate."""
-        self.op_optimizer = self.make_sgd(self.weight_parameters(), self.config.weights.lr * self.config.tune_lr_factor)
+        self.op_optimizer = self.config.weights.make(self.weight_parameters(), factor=self.config.tune_lr_factor)
         undecided = [[list(range(len(queue))) for queue in phase] for phase in self.space.phases()]
         drops = {group: torch.zeros(alphas.logits.shape, dtype=torch.float64) for group, alphas in self.alphas.items()}
         self.progress = Progress(0, undecided, drops)
@@ -178,16 +178,13 @@ class DARTSPT(DARTS):
     @contextlib.contextmanager
     def measuring(self, alphas: Alphas) -> Iterator[None]:
         """Choose the BatchNorm mode of the criterion; unmask and restore the running statistics afterwards."""
-        buffers = {name: value.clone() for name, value in self.graph.named_buffers()}
         self.graph.train(self.config.criterion_bn == "train")
         self.measured = alphas
         try:
-            yield
+            with kept_buffers(self.graph):
+                yield
         finally:
             alphas.masked.clear()
-            with torch.no_grad():
-                for name, value in self.graph.named_buffers():
-                    value.copy_(buffers[name])
             self.graph.train()
 
     @torch.no_grad()

@@ -73,11 +73,8 @@ class ITNAS(AttentionOptimizer):
         """Return SGD on weights and modules, or on the weights alone when the modules have their own Adam."""
         module_parameters = list(dict.fromkeys(p for module in self.modules() for p in module.parameters()))
         if self.config.training != "sgd":
-            adam = self.config.adam
             self.architectural_weights = [*self.architectural_weights, *module_parameters]
-            self.module_optimizer = torch.optim.Adam(
-                module_parameters, adam.lr, (adam.beta1, adam.beta2), weight_decay=adam.weight_decay
-            )
+            self.module_optimizer = self.config.adam.make(module_parameters)
         optimizer = super().get_op_optimizer()
         if self.config.training == "sgd" and not self.config.decay_vectors:
             vectors = {id(p) for p in module_parameters if not self._is_matrix(p)}

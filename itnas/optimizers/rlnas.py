@@ -86,8 +86,11 @@ class RLNAS(Optimizer):
 
     def angles(self, codes: np.ndarray | None = None) -> np.ndarray:
         """Return the angle (radians) of the architectures ``codes`` ``[n, genes]``, by default of all of them."""
-        terms = products(self.initial.parts, self.architectures.parts(self.graph))
-        return self.architectures.angles(terms, self.architectures.codes() if codes is None else codes)
+        return self.architectures.angles(self.terms(), self.architectures.codes() if codes is None else codes)
+
+    def terms(self) -> dict[Any, np.ndarray]:
+        """Return inner products and squared norms of initial and present weights, part by part."""
+        return products(self.initial.parts, self.architectures.parts(self.graph))
 
     def scores(self) -> dict[str, np.ndarray]:
         """Return, per candidate, the largest angle (radians) among the architectures that have it."""
@@ -118,13 +121,12 @@ class RLNAS(Optimizer):
             return chosen
         with_none = self.evolve(exclude_none=False)
         without_none = self.evolve(exclude_none=True) if self.space.derives_none else with_none
-        own = without_none if self.config.exclude_none else with_none
-        return Selection(own, with_none, without_none, chosen.scores, chosen.kind)
+        return self.selection(with_none, without_none, chosen.scores, chosen.kind)
 
     def evolve(self, *, exclude_none: bool) -> str:
         """Run the paper's evolution on the angle; new architectures are drawn without `none` if that is excluded."""
         rng = np.random.default_rng(int(torch.randint(2**31, (), generator=self.generator)))
-        half = self.config.population // 2
+        half, terms = self.config.population // 2, self.terms()
         scored: dict[Code, float] = {}
         population: list[Code] = []
         for _ in range(self.config.generations):
@@ -132,7 +134,7 @@ class RLNAS(Optimizer):
                 code = self.architectures.draw_candidate(rng, exclude_none=exclude_none)
                 if code not in scored and code not in population:
                     population.append(code)
-            scored.update(zip(population, self.angles(np.array(population)).tolist(), strict=True))
+            scored.update(zip(population, self.architectures.angles(terms, np.array(population)).tolist(), strict=True))
             parents = sorted(scored, key=lambda code: -scored[code])[: self.config.parents]
             population = []
             for make, limit in ((self._mutate, half), (self._cross, 2 * half)):
