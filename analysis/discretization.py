@@ -11,7 +11,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from analysis.common import NONE, order_methods
-from analysis.stats import mean_tau_p, summarize, tau_b
+from analysis.stats import mean_tau_p, summarize, tau_b, tau_b_p
 from itnas.errors import UserError
 
 PLACE = ["cell", "group", "choice"]
@@ -73,9 +73,9 @@ def edge_taus(scores: pd.DataFrame, discretization: pd.DataFrame) -> pd.DataFram
     if rows.empty:
         return rows.assign(n=0, tau=np.nan, p=np.nan, tau_without_none=np.nan, top1=np.nan, chance=np.nan)
     rows["n"] = (~np.isnan(score) & ~np.isnan(accuracy)).sum(axis=1)
-    rows["tau"], rows["p"] = tau_b(score, accuracy)
+    rows["tau"], rows["p"] = tau_b(score, accuracy), tau_b_p(score, accuracy)
     real = [name != NONE for name in rows.attrs["candidates"]]
-    rows["tau_without_none"] = tau_b(score[:, real], accuracy[:, real])[0]
+    rows["tau_without_none"] = tau_b(score[:, real], accuracy[:, real])
     rows["top1"], rows["chance"] = top1_agreement(score, accuracy)
     return rows
 
@@ -179,7 +179,7 @@ def protocol_agreement(discretization: pd.DataFrame) -> pd.DataFrame:
     for first, second in combinations(names, 2):
         pair = [accuracy.xs(name, level="protocol") for name in (first, second)]
         both = pair[0].index.intersection(pair[1].index)
-        tau = pd.Series(tau_b(pair[0].loc[both].to_numpy(), pair[1].loc[both].to_numpy())[0], index=both)
+        tau = pd.Series(tau_b(pair[0].loc[both].to_numpy(), pair[1].loc[both].to_numpy()), index=both)
         for method, part in tau.groupby(level="method", sort=False):
             runs = len(part.index.get_level_values("run_id").unique())
             row = {"method": method, "first": first, "second": second, "runs": runs}

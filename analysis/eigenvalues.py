@@ -19,11 +19,10 @@ if not __package__:
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from analysis import plotting, writing
 from analysis.common import Arguments, Group, keep_numbers, label, order_methods, publish, read_groups, run, say
-from analysis.stats import summarize
+from analysis.stats import spearman, summarize
 from analysis.writing import NA, Table
 
 
@@ -97,16 +96,8 @@ def run_table(eigenvalues: pd.DataFrame, epochs: pd.DataFrame, settings: Eigenva
             "returned": np.nan if stop is None else stop.returned,
         }
         row |= {"skips_returned": np.nan if stop is None else float(mine.loc[stop.returned])}
-        rows.append(row | {"skips_last": float(mine.iloc[-1]), "rho": correlation(values, counts)})
+        rows.append(row | {"skips_last": float(mine.iloc[-1]), "rho": spearman(values[None], counts[None])[0]})
     return pd.DataFrame(rows)
-
-
-def correlation(values: np.ndarray, counts: np.ndarray) -> float:
-    """Return Spearman's rho, NaN where either side is constant or has fewer than two values."""
-    known = ~(np.isnan(values) | np.isnan(counts))
-    if known.sum() < 2 or np.ptp(values[known]) == 0 or np.ptp(counts[known]) == 0:
-        return float("nan")
-    return float(np.asarray(scipy_stats.spearmanr(values[known], counts[known]), dtype=float)[0])
 
 
 def eigenvalue_table(runs: pd.DataFrame, settings: EigenvalueArguments) -> Table:

@@ -19,11 +19,10 @@ if not __package__:
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from analysis import plotting, writing
 from analysis.common import NONE, Arguments, Group, keep_numbers, label, order_methods, publish, read_groups, run, say
-from analysis.stats import summarize
+from analysis.stats import spearman, summarize, tau_b
 from analysis.writing import Table
 from itnas.errors import UserError
 from itnas.spaces import get_space
@@ -42,36 +41,23 @@ class RankingArguments(Arguments):
     """The k of the overlap of the best k; default: a twentieth of the architectures."""
 
 
-def run_ranking(predicted: np.ndarray, true: np.ndarray, top: int) -> dict[str, float]:
-    """Compare two rankings of the same architectures; higher is better in both.
+def compare(predicted: np.ndarray, true: np.ndarray, top: int) -> pd.DataFrame:
+    """Compare two rankings of the same architectures, ``[runs, architectures]``; higher is better, NaN is left out.
 
     Returns:
-        ``tau`` (tau-b), ``rho`` (Spearman), NaN where a side is constant; ``overlap``: share of the true best ``top`` among
-        the predicted best ``top``; ``chance`` of that for a random ranking; ``chosen``: the truth of the predicted best,
-        the first where several share the place; ``n``.
+        A row per run: ``tau`` (tau-b), ``rho`` (Spearman), NaN where a side is constant; ``overlap``: share of the true best
+        ``top`` among the predicted best ``top``; ``chance`` of that for a random ranking; ``chosen``: the truth of the
+        predicted best, the first where several share the place; ``n``.
     """
-    n, k = len(true), min(top, len(true))
-    tau = tau_of(predicted, true)
-    constant = np.isnan(tau)
-    rho = np.nan if constant else _rho(predicted, true)
-    best = [set(np.argsort(-values, kind="stable")[:k]) for values in (predicted, true)]
-    row = {"tau": tau, "rho": rho, "overlap": np.nan if constant else len(best[0] & best[1]) / k, "chance": k / n}
-    return row | {"chosen": float(true[int(predicted.argmax())]), "n": n}
-
-
-def tau_of(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Return tau-b, NaN where a side is constant or has fewer than two values."""
-    if len(true) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
-        return float("nan")
-    return _first(scipy_stats.kendalltau, predicted, true)
-
-
-def _first(test: object, first: np.ndarray, second: np.ndarray) -> float:
-    return float(np.asarray(test(first, second), dtype=float)[0])  # pyright: ignore[reportCallIssue]
-
-
-def _rho(first: np.ndarray, second: np.ndarray) -> float:
-    return _first(scipy_stats.spearmanr, first, second)
+    known = ~(np.isnan(predicted) | np.isnan(true))
+    tau, n = tau_b(predicted, true), known.sum(axis=1)
+    k = np.minimum(top, n)
+    order = [np.argsort(np.where(known, -values, np.inf), axis=1, kind="stable") for values in (predicted, true)]
+    best = [np.argsort(one, axis=1) < k[:, None] for one in order]  # the inverse of an order is everyone's place in it
+    overlap = np.where(np.isnan(tau), np.nan, (best[0] & best[1]).sum(axis=1) / k)
+    chosen = np.take_along_axis(true, order[0][:, :1], axis=1)[:, 0]
+    rho = spearman(predicted, true)
+    return pd.DataFrame({"tau": tau, "rho": rho, "overlap": overlap, "chance": k / n, "chosen": chosen, "n": n})
 
 
 def find_truth(architectures: pd.DataFrame, wished: str | None) -> str:
@@ -92,23 +78,27 @@ def find_truth(architectures: pd.DataFrame, wished: str | None) -> str:
 def rankings(
     architectures: pd.DataFrame, truth: str, top: int, with_none: Callable[[str], bool] = lambda genotype: False
 ) -> pd.DataFrame:
-    """Return one row per run and ranker: what :func:`run_ranking` says of it.
+    """Return one row per run and ranker: what :func:`compare` says of it.
 
     ``tau_without_none`` is tau among the architectures for which ``with_none`` is false.
     """
-    rows = []
-    none = {str(genotype): with_none(str(genotype)) for genotype in architectures["genotype"].unique()}
-    for (method, seed, run_id), part in architectures.groupby(["method", "search_seed", "run_id"], observed=True):
-        wide = part.pivot(index="genotype", columns="quantity", values="value")  # noqa: PD010 (refuses duplicates)
-        for ranker in RANKERS:
-            if ranker not in wide or truth not in wide or ranker == truth:
-                continue
-            known = wide[[ranker, truth]].dropna()
-            found = run_ranking(known[ranker].to_numpy(), known[truth].to_numpy(), top)
-            bare = known[[not none[str(genotype)] for genotype in known.index]]
-            found["tau_without_none"] = tau_of(bare[ranker].to_numpy(), bare[truth].to_numpy())
-            rows.append({"method": method, "search_seed": seed, "run_id": run_id, "ranker": ranker, **found})
-    return pd.DataFrame(rows)
+    keys = ["method", "search_seed", "run_id"]
+    grouped = architectures.groupby(keys, observed=True)
+    codes, genotypes = pd.factorize(architectures["genotype"], sort=True)
+    rows = architectures[["quantity", "value"]].assign(run=grouped.ngroup(), code=codes)
+    rows["place"] = rows.groupby("run")["code"].rank("dense").astype(int)
+    wide = rows.pivot(index=["run", "place"], columns="quantity", values="value")  # noqa: PD010 (refuses duplicates)
+    wide = wide.unstack("place")  # noqa: PD010
+    none = np.array([with_none(str(genotype)) for genotype in genotypes])[codes]
+    barred = rows.assign(none=none).groupby(["run", "place"])["none"].first().unstack("place").to_numpy(dtype=bool)  # noqa: PD010
+    identity = grouped.size().index.to_frame(index=False)
+    found = []
+    for ranker in [name for name in RANKERS if {name, truth} <= set(wide.columns.levels[0]) and name != truth]:
+        predicted, true = wide[ranker].to_numpy(), wide[truth].to_numpy()
+        part = identity.assign(ranker=ranker).join(compare(predicted, true, top))
+        bare = tau_b(np.where(barred, np.nan, predicted), true)
+        found.append(part.assign(tau_without_none=bare)[part["n"] > 0])
+    return pd.concat(found).sort_index(kind="stable").reset_index(drop=True) if found else pd.DataFrame()
 
 
 def method_rankings(runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The statistics that every analysis reports: Kendall's tau-b, intervals over seeds, paired tests, Holm's correction.
 
-Not called `statistics`: that is a module of Python itself.
+Not called `statistics`: that is a module of Python itself. scipy.stats takes a second to import, so it is imported where it
+is used; most analyses do not need it.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
-from scipy import stats as scipy_stats
+import pandas as pd
 
 LEVEL = 0.95
 """Confidence level of every interval."""
@@ -60,37 +62,75 @@ def _resamples(n: int) -> np.ndarray:
     return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
 
 
-def tau_b(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return Kendall's tau-b and its two-sided p for every row of two ``[rows, m]`` arrays, NaN entries left out.
+def tau_b(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return Kendall's tau-b for every row of two ``[rows, m]`` arrays, NaN entries left out.
 
     A row in which either side is constant (or has fewer than two entries) has no tau: NaN, never 0. The values are
-    ``scipy.stats.kendalltau``'s own; as tau depends on ranks only, each distinct pattern of ranks is computed once.
+    ``scipy.stats.kendalltau``'s own to the last digit, which takes one row at a time: pairs are counted at one distance in
+    the row after the other, for all rows at once.
     """
+    first, second, _ = _both(first, second)
+    agreeing, *untied = np.zeros((3, len(first)), dtype=np.int64)
+    for distance in range(1, first.shape[1]):
+        a, b = (_direction(side[:, distance:], side[:, :-distance]) for side in (first, second))
+        for total, product in zip((agreeing, *untied), (a * b, a * a, b * b), strict=True):
+            total += product.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a side is constant
+        return np.clip(agreeing / np.sqrt(untied[0]) / np.sqrt(untied[1]), -1.0, 1.0)
+
+
+def _both(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two arrays as floats, NaN where either is, and where both are known."""
     first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    missing = np.isnan(first) | np.isnan(second)
-    ranks = [_dense_ranks(np.where(missing, np.nan, side)) for side in (first, second)]
+    known = ~(np.isnan(first) | np.isnan(second))
+    return np.where(known, first, np.nan), np.where(known, second, np.nan), known
+
+
+def _direction(later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+    """1 where a value rises, -1 where it falls, 0 for a tie or an unknown value."""
+    return (later > earlier).astype(np.int8) - (later < earlier).astype(np.int8)
+
+
+def tau_b_p(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return scipy's two-sided p of :func:`tau_b` for every row; NaN where there is no tau.
+
+    As it depends on ranks only, each distinct pattern of ranks is computed once.
+    """
+    first, second, _ = _both(first, second)
+    ranks = [_ranks(side, "dense").fillna(-1).to_numpy(dtype=int) for side in (first, second)]
     order = np.lexsort((ranks[1], ranks[0]), axis=-1)
     pattern = np.concatenate([np.take_along_axis(side, order, axis=-1) for side in ranks], axis=-1)
     distinct, where = np.unique(pattern, axis=0, return_inverse=True)
-    found = np.array([_tau_of_ranks(row) for row in distinct]).reshape(-1, 2)
-    return found[where.ravel(), 0], found[where.ravel(), 1]
+    return np.array([_p_of_ranks(row) for row in distinct])[where.ravel()]
 
 
-def _dense_ranks(values: np.ndarray) -> np.ndarray:
-    """Dense ranks along the last axis, -1 for NaN."""
-    ranks = np.asarray(
-        scipy_stats.rankdata(np.where(np.isnan(values), np.inf, values), method="dense", axis=-1), dtype=int
-    )
-    return np.where(np.isnan(values), -1, ranks)
+def _ranks(values: np.ndarray, method: Literal["average", "dense"]) -> pd.DataFrame:
+    """Ranks along every row; NaN for NaN."""
+    return pd.DataFrame(values).rank(axis=1, method=method)
 
 
-def _tau_of_ranks(pattern: np.ndarray) -> tuple[float, float]:
+def _p_of_ranks(pattern: np.ndarray) -> float:
+    from scipy import stats as scipy_stats
+
     first, second = np.split(pattern, 2)
     first, second = first[first >= 0], second[second >= 0]
     if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
-        return math.nan, math.nan
-    tau, p = np.asarray(scipy_stats.kendalltau(first, second), dtype=float)
-    return tau, p
+        return math.nan
+    return float(np.asarray(scipy_stats.kendalltau(first, second), dtype=float)[1])
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return Spearman's rho for every row of two ``[rows, m]`` arrays, NaN entries left out.
+
+    NaN where either side is constant or has fewer than two entries. ``scipy.stats.spearmanr``'s own values to the last digit:
+    sums of ranks are exact, and the divisions are in its order.
+    """
+    first, second, known = _both(first, second)
+    n = known.sum(axis=1)
+    x, y = (np.nan_to_num(_ranks(side, "average").to_numpy() - (n[:, None] + 1) / 2) for side in (first, second))
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 where a side is constant
+        covariance, *variances = ((a * b).sum(axis=1) * (1 / (n - 1)) for a, b in ((x, y), (x, x), (y, y)))
+        return np.clip(covariance / np.sqrt(variances[1]) / np.sqrt(variances[0]), -1.0, 1.0)
 
 
 def tau_deviation(n: int) -> float:
@@ -104,6 +144,8 @@ def mean_tau_p(taus: np.ndarray, points: np.ndarray) -> float:
     Normal approximation with the variance of untied points. Edges of one supernet share weights and are not fully
     independent, so this p is optimistic; it is there to tell a mean of 0.1 over 18 edges from one over 900.
     """
+    from scipy import stats as scipy_stats
+
     kept = ~np.isnan(taus)
     if not kept.any():
         return math.nan
@@ -160,6 +202,8 @@ def _signs(n: int) -> np.ndarray:
 
 def proportion_interval(count: int, n: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a proportion; NaN without a trial."""
+    from scipy import stats as scipy_stats
+
     if n == 0:
         return math.nan, math.nan
     found = scipy_stats.binomtest(count, n).proportion_ci(LEVEL, method="wilson")

@@ -29,7 +29,7 @@ def draw_edge(group: Group, place: tuple[int, str, str], protocols: Protocols) -
     rows, score, accuracy = pair_edges(scores, discretization)
     names = [c for c in discretization["candidate"].drop_duplicates() if c in rows.attrs["candidates"]]
     columns = [rows.attrs["candidates"].index(name) for name in names]
-    tau = tau_b(score, accuracy)[0]
+    tau = tau_b(score, accuracy)
     method_of = group.records.runs.set_index("run_id")["method"]
     rows["method"] = rows["run_id"].map(method_of)
     own_kind = group.score_kinds()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from analysis import eigenvalues
-from analysis.eigenvalues import EigenvalueArguments, Stop, correlation, early_stop, judged
+from analysis.eigenvalues import EigenvalueArguments, Stop, early_stop, judged
 from tests.analysis.synthetic import Spec, write_results, write_run
 
 DEFAULT = EigenvalueArguments()
@@ -71,12 +70,6 @@ def walk(values: np.ndarray) -> Stop | None:
         if before >= 10 and averages[epoch - 4] / averages[before] > 1.3:
             return Stop(epoch, before)
     return None
-
-
-def test_correlation_needs_two_different_values() -> None:
-    assert correlation(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 5.0])) == pytest.approx(1.0)
-    assert math.isnan(correlation(np.array([1.0, 2.0]), np.array([3.0, 3.0])))
-    assert math.isnan(correlation(np.array([1.0, np.nan]), np.array([3.0, 4.0])))
 
 
 def test_the_command_writes_table_and_figure_for_methods_with_alphas(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def group_of(results: Path) -> Group:
 
 
 def test_tau_rho_and_overlap_by_hand() -> None:
-    found = ranking.run_ranking(np.array([1.0, 2, 3, 4]), np.array([10.0, 30, 20, 40]), top=2)
+    found = ranking.compare(np.array([[1.0, 2, 3, 4]]), np.array([[10.0, 30, 20, 40]]), top=2).iloc[0]
     assert found["tau"] == pytest.approx(4 / 6)
     assert found["rho"] == pytest.approx(0.8)
     # Predicted best: the 3rd and 4th; truly best: the 2nd and 4th.
@@ -32,20 +32,30 @@ def test_tau_rho_and_overlap_by_hand() -> None:
 def test_it_agrees_with_scipy_on_ties() -> None:
     rng = np.random.default_rng(0)
     predicted, true = rng.integers(0, 30, 400).astype(float), rng.integers(0, 30, 400).astype(float)
-    found = ranking.run_ranking(predicted, true, top=50)
+    found = ranking.compare(predicted[None], true[None], top=50).iloc[0]
     assert found["tau"] == pytest.approx(scipy_stats.kendalltau(predicted, true)[0])
     assert found["rho"] == pytest.approx(scipy_stats.spearmanr(predicted, true)[0])
 
 
 def test_a_random_ranking_finds_as_many_of_the_best_as_chance_says() -> None:
     rng = np.random.default_rng(0)
-    found = [ranking.run_ranking(rng.random(200), rng.random(200), top=20) for _ in range(400)]
-    assert np.mean([one["overlap"] for one in found]) == pytest.approx(found[0]["chance"], abs=0.01)
+    found = ranking.compare(rng.random((400, 200)), rng.random((400, 200)), top=20)
+    assert found["overlap"].mean() == pytest.approx(found["chance"].iloc[0], abs=0.01)
 
 
 def test_a_constant_side_ranks_nothing() -> None:
-    found = ranking.run_ranking(np.ones(5), np.arange(5.0), top=2)
-    assert np.isnan([found["tau"], found["rho"], found["overlap"]]).all()
+    found = ranking.compare(np.ones((1, 5)), np.arange(5.0)[None], top=2)
+    assert found[["tau", "rho", "overlap"]].isna().all(axis=None)
+
+
+def test_unknown_values_pad_a_row_and_change_nothing() -> None:
+    rng = np.random.default_rng(1)
+    predicted, true = rng.integers(0, 20, (2, 3, 50)).astype(float)
+    missing = rng.random(true.shape) < 0.3
+    found = ranking.compare(np.where(missing, np.nan, predicted), true, top=10)
+    for row, there in enumerate(~missing):
+        alone = ranking.compare(predicted[row][there][None], true[row][there][None], top=10)
+        pd.testing.assert_frame_equal(found.iloc[[row]].reset_index(drop=True), alone)
 
 
 def test_one_row_per_run_and_ranker_and_means_over_seeds(tmp_path: Path) -> None:

@@ -15,31 +15,47 @@ def test_tau_and_p_are_scipys_for_rows_with_ties_and_missing_entries() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.integers(0, 4, (200, 6)).astype(float), rng.integers(0, 5, (200, 6)).astype(float)
     first[rng.random(first.shape) < 0.15] = np.nan
-    tau, p = stats.tau_b(first, second)
+    found = stats.tau_b(first, second), stats.tau_b_p(first, second)
     for row in range(len(first)):
         there = ~np.isnan(first[row])
         expected = scipy_stats.kendalltau(first[row][there], second[row][there])
-        assert (tau[row], p[row]) == pytest.approx(tuple(expected), nan_ok=True)
+        np.testing.assert_array_equal([found[0][row], found[1][row]], tuple(expected))
+
+
+@pytest.mark.parametrize("m", [2, 7, 100])
+def test_rank_correlations_of_rows_are_scipys_to_the_last_digit(m: int) -> None:
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(size=(2, 60, m)).round(1)
+    second[rng.random(second.shape) < 0.1] = np.nan
+    second[0], first[1] = np.nan, 3.0
+    tau, rho = stats.tau_b(first, second), stats.spearman(first, second)
+    for row in range(2, len(first)):
+        there = ~np.isnan(second[row])
+        pair = first[row][there], second[row][there]
+        if there.sum() > 1 and np.ptp(pair[0]) and np.ptp(pair[1]):
+            expected = scipy_stats.kendalltau(*pair)[0], scipy_stats.spearmanr(*pair)[0]
+            assert (tau[row], rho[row]) == expected
+    assert np.isnan([tau[:2], rho[:2]]).all()
 
 
 def test_tau_counts_pairs_by_hand() -> None:
     # 1 2 3 4 against 1 3 2 4: of six pairs one is discordant.
-    assert stats.tau_b(np.array([[1.0, 2, 3, 4]]), np.array([[1.0, 3, 2, 4]]))[0][0] == pytest.approx(4 / 6)
+    assert stats.tau_b(np.array([[1.0, 2, 3, 4]]), np.array([[1.0, 3, 2, 4]]))[0] == pytest.approx(4 / 6)
 
 
 def test_a_constant_side_or_a_single_point_has_no_tau() -> None:
     first = np.array([[1.0, 1, 1], [1, 2, 3], [1, np.nan, np.nan]])
     second = np.array([[1.0, 2, 3], [5, 5, 5], [1, 2, 3]])
-    tau, p = stats.tau_b(first, second)
-    assert np.isnan(tau).all()
-    assert np.isnan(p).all()
+    assert np.isnan(stats.tau_b(first, second)).all()
+    assert np.isnan(stats.tau_b_p(first, second)).all()
+    assert np.isnan(stats.spearman(first, second)).all()
 
 
 @pytest.mark.parametrize(("n", "expected"), [(5, 0.408), (8, 0.289)])
 def test_permuted_scores_give_taus_around_zero_with_the_deviation_of_the_formula(n: int, expected: float) -> None:
     rng = np.random.default_rng(1)
     accuracy = np.tile(np.arange(n, dtype=float), (20000, 1))
-    tau, _ = stats.tau_b(rng.permuted(accuracy, axis=1), accuracy)
+    tau = stats.tau_b(rng.permuted(accuracy, axis=1), accuracy)
     assert tau.mean() == pytest.approx(0, abs=0.01)
     assert tau.std() == pytest.approx(expected, abs=0.01)
     assert stats.tau_deviation(n) == pytest.approx(expected, abs=5e-4)
@@ -48,7 +64,7 @@ def test_permuted_scores_give_taus_around_zero_with_the_deviation_of_the_formula
 def test_p_of_a_mean_tau_is_uniform_without_association() -> None:
     rng = np.random.default_rng(2)
     accuracy = np.tile(np.arange(5.0), (18, 1))
-    p = [stats.mean_tau_p(stats.tau_b(rng.permuted(accuracy, axis=1), accuracy)[0], np.full(18, 5)) for _ in range(800)]
+    p = [stats.mean_tau_p(stats.tau_b(rng.permuted(accuracy, axis=1), accuracy), np.full(18, 5)) for _ in range(800)]
     assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.025)
     assert np.mean(p) == pytest.approx(0.5, abs=0.05)
 
