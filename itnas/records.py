@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -179,7 +179,7 @@ def _read_arrow(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
     encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     try:
         with pq.ParquetFile(path, read_dictionary=encoded) as file:
-            table = file.read(use_threads=False)
+            table = file.read(schema.names, use_threads=False)
         names = table.column_names
     except KeyError:  # of a column to encode
         table, names = pa.table({}), pq.read_schema(path).names
@@ -196,10 +196,11 @@ def _read_arrow(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
         raise UserError(f"{path} has a column of another type ({str(error).splitlines()[0]}); {repair}") from None
 
 
-def _encoded(schema: pa.Schema) -> pa.Schema:
-    """Return ``schema`` with its text columns as dictionaries: few distinct texts stand in millions of rows."""
+def _encoded(schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Schema:
+    """Return ``columns`` of ``schema``, text as dictionaries: few distinct texts stand in millions of rows."""
     text = pa.dictionary(pa.int32(), _S)
-    return pa.schema([(field.name, text if field.type == _S else field.type) for field in schema])
+    kept = [schema.field(name) for name in columns or schema.names]
+    return pa.schema([(field.name, text if field.type == _S else field.type) for field in kept])
 
 
 @dataclass(frozen=True)
@@ -228,8 +229,10 @@ KEYS = ("run_id", "study", "space", "method", "dataset", "preset", "search_seed"
 """Identity columns of every frame of :class:`Records`."""
 
 
-def read_results(results: Path, tables: Iterable[str] = tuple(TABLES)) -> Records:
-    """Read every run below ``results``.
+def read_results(
+    results: Path, tables: Iterable[str] = tuple(TABLES), columns: Mapping[str, Sequence[str]] | None = None
+) -> Records:
+    """Read every run below ``results``: of a table in ``columns`` only those (a file is read column by column).
 
     Runs that are still running, were interrupted or failed are left out and named in ``notes``; a run marked finished
     whose files are damaged is an error, so that no table is made from half a run unnoticed.
@@ -241,7 +244,7 @@ def read_results(results: Path, tables: Iterable[str] = tuple(TABLES)) -> Record
         raise UserError(
             f"results folder {results} does not exist; run `tox -e reproduce-nb201` first or name another folder"
         )
-    schemas = {name: _encoded(TABLES[name]) for name in tables}
+    schemas = {name: _encoded(TABLES[name], (columns or {}).get(name)) for name in tables}
     rows: list[dict[str, Any]] = []
     metas: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
