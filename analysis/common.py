@@ -5,6 +5,7 @@ A *group* is the runs of one space, study, preset and data set. Nothing is ever 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,6 +36,8 @@ LABELS = {
 """How a method is written in tables and figures, in the order of rows; others follow under their own name."""
 NONE = "none"
 """The candidate that is no connection at all."""
+COLUMNS = {"epochs": ("epoch", "genotype", "skips")}
+"""The columns that analyses use of a table that has many more; reading a thousand runs takes as long as it has columns."""
 KIND_WORDS = {"table": "benchmark table", "trained": "trained by us"}
 """What an evaluation's kind is called where a reader sees it."""
 
@@ -121,7 +124,7 @@ def read_groups(arguments: Arguments, tables: Iterable[str]) -> Iterator[Group]:
     Raises:
         UserError: the folder holds no finished run, or a damaged one.
     """
-    records = read_results(arguments.results, tables)
+    records = read_results(arguments.results, tables, COLUMNS)
     if records.notes:
         print(left_out(records.notes))
     out = arguments.out or arguments.results / "analysis"
@@ -236,6 +239,8 @@ def say(group: Group) -> None:
 
 def run(main: Callable[[Any], None], arguments: type[Arguments], description: str | None) -> None:
     """Parse the command line into ``arguments`` and call ``main``; mistakes become one sentence."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)  # Python's own looks for cycles so often that it is a tenth of an analysis
     try:
         run_main(lambda: main(tyro.cli(arguments, description=description)))
     except BrokenPipeError:  # the reader, such as `head`, has seen enough

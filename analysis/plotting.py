@@ -44,6 +44,7 @@ STYLE: dict[str, Any] = {
     "xtick.labelsize": 6,
     "ytick.labelsize": 6,
     "legend.fontsize": 6,
+    "axes.titley": 1.0,  # where it is without ticks above; looking for those at every step takes time
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
@@ -74,20 +75,17 @@ def available() -> bool:
 def subplots(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, Any]:
     """Return a figure of ``width`` x ``height`` inches and its ``[rows, columns]`` axes, in the suite's style."""
     import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    mpl.use("Agg")
     mpl.rcParams.update(cast(Any, STYLE))
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(
-        rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **cast(Any, options)
-    )
+    figure = Figure(figsize=(width, height), layout="constrained")  # without pyplot, which takes long to import
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **cast(Any, options))
 
 
 def save(figure: Figure, group: Group, name: str, note: str) -> None:
     """Write ``<name>.png`` and ``.pdf`` for ``group`` with ``note`` (what it is of, with n) in small print below."""
-    import matplotlib.pyplot as plt
-
     lines = textwrap.fill(note, int(24 * figure.get_figwidth()))
     figure.supxlabel(lines, fontsize=5.5, color="#555555", x=0.99, ha="right")
     engine = figure.get_layout_engine()
@@ -97,7 +95,6 @@ def save(figure: Figure, group: Group, name: str, note: str) -> None:
     figure.savefig(file(group, name, "png"))
     if not group.for_report:
         figure.savefig(file(group, name, "pdf"), dpi=150, metadata={"CreationDate": None})
-    plt.close(figure)
     written(group, name, note)
 
 
