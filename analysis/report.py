@@ -1,7 +1,7 @@
 """One page with every table and figure, for whoever would rather look than read.
 
 The page is a single HTML file without scripts or anything to load: figures are inside it, so that it can be mailed. It
-is made from the records, not from the other analyses' files.
+is made from the records, not from the other analyses' files, which are read once; two processes make its sections.
 
     python analysis/report.py results/
 """
@@ -9,11 +9,13 @@ is made from the records, not from the other analyses' files.
 from __future__ import annotations
 
 import base64
+import multiprocessing
 import sys
 import tempfile
-from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from html import escape
 from io import StringIO
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Any
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis import eigenvalues, figures, kendall_tau, plotting, ranking, skip_connections, stability, tables
+from analysis import eigenvalues, figures, kendall_tau, plotting, ranking, regret, skip_connections, stability, tables
 from analysis.common import Arguments, Group, label, left_out, read_groups, run
 from analysis.writing import Figure, Table
 from itnas.records import TABLES
@@ -32,12 +34,15 @@ Section = tuple[str, Any, Any]
 SECTIONS: tuple[Section, ...] = (
     ("What was found", tables, tables.TableArguments),
     ("The searches", figures, None),
+    ("Regret", regret, None),
     ("Scores and discretization accuracy", kendall_tau, kendall_tau.KendallArguments),
     ("Skip connections", skip_connections, skip_connections.SkipArguments),
     ("Stability of choices", stability, stability.StabilityArguments),
     ("Ranking of architectures", ranking, ranking.RankingArguments),
     ("Curvature", eigenvalues, eigenvalues.EigenvalueArguments),
 )
+WORKERS = 2
+"""Processes that make sections: drawing is most of a report's time."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto; max-width: 1100px;
   padding: 1.5rem; }
@@ -62,13 +67,35 @@ def first_line(module: Any) -> str:  # noqa: ANN401
     return str(module.__doc__).strip().splitlines()[0]
 
 
-def sections(group: Group, arguments: Arguments) -> Iterator[tuple[str, str, list[Table | Figure], str]]:
-    """Yield (title, question, tables and figures, what else was said) of every analysis of ``group``."""
-    for title, module, settings in SECTIONS:
-        part, said = replace(group, made=[], for_report=True), StringIO()
-        with redirect_stdout(said):
-            module.analyse(*((part,) if settings is None else (part, settings(arguments.results))))
-        yield title, first_line(module), part.made, said.getvalue().strip()
+def section_html(group: Group, section: Section, results: Path) -> str:
+    """Return one analysis of ``group``: its question, tables and figures, and what else was said."""
+    title, module, settings = section
+    part, said = replace(group, made=[], for_report=True), StringIO()
+    with redirect_stdout(said):
+        module.analyse(*((part,) if settings is None else (part, settings(results))))
+    parts = [f'<h3>{escape(title)}</h3>\n<p class="question">{escape(first_line(module))}</p>\n']
+    parts += [table_html(one) if isinstance(one, Table) else figure_html(one) for one in part.made]
+    return "".join(parts + [f"<p>{escape(line)}</p>\n" for line in said.getvalue().splitlines() if line])
+
+
+_shared: list[Group] = []
+"""The groups in a worker process."""
+
+
+def _job(place: tuple[int, int], results: Path) -> str:
+    """Make one section in a worker: (number of the group, number of the section)."""
+    return section_html(_shared[place[0]], SECTIONS[place[1]], results)
+
+
+def all_sections(groups: list[Group], results: Path) -> dict[tuple[int, int], str]:
+    """Return the HTML of every section by (number of the group, number of the section), made by several processes.
+
+    On Linux they are forked and so have the records already; elsewhere, where that is not safe, they are sent them.
+    """
+    places = [(group, section) for group in range(len(groups)) for section in range(len(SECTIONS))]
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(WORKERS, context, initializer=_shared.extend, initargs=(groups,)) as pool:
+        return dict(zip(places, pool.map(partial(_job, results=results), places), strict=True))
 
 
 def table_html(table: Table) -> str:
@@ -120,22 +147,21 @@ def provenance(group: Group) -> str:
     return f'<table class="origin">{lines}</table>\n{notes}'
 
 
-def group_html(group: Group, arguments: Arguments) -> str:
-    """Return everything of one group."""
-    parts = [f'<h2 id="{escape(group.name)}">{escape(group.name)}</h2>\n', provenance(group)]
-    for title, question, made, said in sections(group, arguments):
-        parts.append(f'<h3>{escape(title)}</h3>\n<p class="question">{escape(question)}</p>\n')
-        parts += [table_html(one) if isinstance(one, Table) else figure_html(one) for one in made]
-        parts += [f"<p>{escape(line)}</p>\n" for line in said.splitlines() if line]
-    return "".join(parts)
+def group_html(group: Group, made: list[str]) -> str:
+    """Return everything of one group: its heading and provenance, and its sections."""
+    return f'<h2 id="{escape(group.name)}">{escape(group.name)}</h2>\n{provenance(group)}{"".join(made)}'
 
 
-def page(groups: list[Group], arguments: Arguments) -> str:
+def page(groups: list[Group], results: Path) -> str:
     """Return the whole page."""
     links = "".join(f'<li><a href="#{escape(g.name)}">{escape(g.name)}</a></li>' for g in groups)
     notes = groups[0].records.notes
     left = f'<p class="notes">{escape(left_out(notes))}</p>' if notes else ""
-    body = "".join(group_html(group, arguments) for group in groups)
+    made = all_sections(groups, results)
+    body = "".join(
+        group_html(group, [made[number, section] for section in range(len(SECTIONS))])
+        for number, group in enumerate(groups)
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
@@ -150,7 +176,7 @@ def main(arguments: Arguments) -> None:
     plotting.available()
     with tempfile.TemporaryDirectory() as scratch:
         groups = list(read_groups(replace(arguments, out=Path(scratch)), tuple(TABLES)))
-        text = page(groups, arguments)
+        text = page(groups, arguments.results)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "report.html"
     path.write_text(text, encoding="utf-8")

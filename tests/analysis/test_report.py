@@ -12,7 +12,7 @@ import pytest
 
 from analysis import report
 from analysis.common import Arguments
-from tests.analysis.synthetic import Spec, write_run
+from tests.analysis.synthetic import Spec, write_results, write_run
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -64,6 +64,30 @@ def test_every_analysis_is_there_with_its_question(page: Path) -> None:
     for title, module, _ in report.SECTIONS:
         assert f"<h3>{title}</h3>" in text
         assert report.first_line(module).split("?")[0].split("'")[0] in text
+
+
+def test_every_space_has_its_regret_beside_printed_numbers(tmp_path: Path) -> None:
+    for number in (1, 2):
+        space = f"nasbench1shot1-{number}"
+        write_results(tmp_path, ("random", "darts"), seeds=2, study="oneshot1", space=space, epochs=2)
+    report.main(Arguments(tmp_path, tmp_path))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    found = text.split("<h3>")
+    regrets = [part for part in found if part.startswith("Regret</h3>")]
+    assert [part.count("<figure>") for part in regrets] == [1, 1]
+    for number, part in enumerate(regrets, start=1):
+        assert f"<th>nasbench1shot1-{number} regret</th>" in part
+        assert "<td>Best cell of the space</td>" in part
+
+
+def test_a_study_without_a_table_says_why_it_has_no_regret(trained_results: Path, tmp_path: Path) -> None:
+    report.main(Arguments(trained_results, tmp_path))
+    assert "no regret, which needs the benchmark table" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_the_same_when_it_is_made_again(page: Path, table_results: Path, tmp_path: Path) -> None:
+    report.main(Arguments(table_results, tmp_path))
+    assert (tmp_path / "report.html").read_bytes() == page.read_bytes()
 
 
 def test_what_a_record_says_is_escaped_and_what_was_left_out_is_said(tmp_path: Path) -> None:
