@@ -81,13 +81,13 @@ def run_table(eigenvalues: pd.DataFrame, epochs: pd.DataFrame, settings: Eigenva
 
     ``rho`` is Spearman's of eigenvalue and skip connections over the recorded epochs, NaN where either is constant.
     """
-    skips_of = dict(iter(epochs.set_index("epoch").groupby("run_id", observed=True)["skips"]))
+    skips_of = {str(run): part["skips"] for run, part in epochs.set_index("epoch").groupby("run_id", observed=True)}
     rows = []
     for (method, seed, run_id), part in eigenvalues.groupby(["method", "search_seed", "run_id"], observed=True):
         part = part.sort_values("epoch")
         at, values = part["epoch"].to_numpy(), part["eigenvalue"].to_numpy()
         stop = early_stop(at, values, settings)
-        mine = skips_of[run_id]
+        mine = skips_of[str(run_id)]
         counts = mine.reindex(at).to_numpy(dtype=float)
         row = {"method": method, "search_seed": seed, "run_id": run_id, "last": values[-1], "largest": values.max()}
         row |= {"smallest": part["smallest"].min(), "judged": judged(at, settings)}

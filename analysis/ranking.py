@@ -88,12 +88,13 @@ def rankings(
     rows = architectures[["quantity", "value"]].assign(run=grouped.ngroup(), code=codes)
     rows["place"] = rows.groupby("run")["code"].rank("dense").astype(int)
     wide = rows.pivot(index=["run", "place"], columns="quantity", values="value")  # noqa: PD010 (refuses duplicates)
+    recorded = set(wide.columns)
     wide = wide.unstack("place")  # noqa: PD010
     none = np.array([with_none(str(genotype)) for genotype in genotypes])[codes]
     barred = rows.assign(none=none).groupby(["run", "place"])["none"].first().unstack("place").to_numpy(dtype=bool)  # noqa: PD010
     identity = grouped.size().index.to_frame(index=False)
     found = []
-    for ranker in [name for name in RANKERS if {name, truth} <= set(wide.columns.levels[0]) and name != truth]:
+    for ranker in [name for name in RANKERS if {name, truth} <= recorded and name != truth]:
         predicted, true = wide[ranker].to_numpy(), wide[truth].to_numpy()
         part = identity.assign(ranker=ranker).join(compare(predicted, true, top))
         bare = tau_b(np.where(barred, np.nan, predicted), true)
