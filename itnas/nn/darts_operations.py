@@ -176,12 +176,17 @@ class Noise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return noise ``[B, E*C, ceil(H/stride), ceil(W/stride)]``, also in evaluation mode."""
-        x = strided(x, self.stride)
-        return torch.randn_like(torch.cat([x] * self.n_edges, dim=1) if self.n_edges > 1 else x)
+        return self._draw(x, self.n_edges)
 
     def one(self, x: Tensor, edge: int) -> Tensor:
         """Return noise for one edge alone."""
-        return torch.randn_like(strided(x, self.stride))
+        return self._draw(x, 1)
+
+    def _draw(self, x: Tensor, n_edges: int) -> Tensor:
+        """Draw contiguously into channels-last memory; on a CPU ``randn_like`` of such an input takes seven times as long."""
+        batch, channels, height, width = strided(x, self.stride).shape
+        shape = (batch, height, width, n_edges * channels)
+        return torch.randn(shape, dtype=x.dtype, device=x.device).permute(0, 3, 1, 2)
 
 
 class StridedZero(Zero):
