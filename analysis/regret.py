@@ -122,12 +122,13 @@ def _reference_rows(groups: Sequence[Group], target: Target, name: str, which: s
 
 def _printed_rows(groups: Sequence[Group], target: Target) -> list[dict[str, object]]:
     """Return one row per printed label, with its error in every space; minima of single runs are named as such."""
-    rows: dict[str, dict[str, object]] = {}
+    rows: dict[tuple[str, str], dict[str, object]] = {}  # papers print the same label with different values
     for group in groups:
         printed = reported(group.constant("space"))
         there = (printed["dataset"] == target[1]) & (printed["split"] == target[2])
         for one in printed[there].to_dict("records"):
-            row = rows.setdefault(one["label"], {"method": one["label"], "source": f"reported: {one['source']}"})
+            names = {"method": one["label"], "source": f"reported: {one['source']}"}
+            row = rows.setdefault((one["label"], one["source"]), names)
             row[_column(group.constant("space"), "error")] = writing.number(100 - one["value"])
             row[_column(group.constant("space"), "regret")] = NA
     return list(rows.values())

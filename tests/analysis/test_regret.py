@@ -89,3 +89,9 @@ def test_a_cell_with_operations_in_its_nodes_is_drawn_with_them() -> None:
         (second, "5: output", ""),
         (third, "5: output", ""),
     ]
+
+
+def test_two_papers_that_print_the_same_label_have_two_rows(table_results: Path) -> None:
+    group = next(iter(read_groups(Arguments(table_results), ("epochs", "evaluation"))))
+    printed = [row["source"] for row in regret._printed_rows([group], TARGET) if row["method"] == "DARTS"]
+    assert printed == ["reported: AGNAS (ICML 2022) Table 3", "reported: DARTS-PT (ICLR 2021) Table 4"]
