@@ -19,7 +19,7 @@ import tyro
 from tabulate import tabulate
 from tyro.conf import Positional
 
-from analysis import writing
+from analysis import background, writing
 from itnas.errors import run_main
 from itnas.records import Records, read_results
 
@@ -242,6 +242,11 @@ def run(main: Callable[[Any], None], arguments: type[Arguments], description: st
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)  # Python's own looks for cycles so often that it is a tenth of an analysis
     try:
-        run_main(lambda: main(tyro.cli(arguments, description=description)))
+        run_main(lambda: _in_background(main, tyro.cli(arguments, description=description)))
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _in_background(main: Callable[[Any], None], arguments: object) -> None:
+    with background.allowed():
+        main(arguments)

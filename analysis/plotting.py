@@ -6,13 +6,13 @@ Matplotlib is imported when the first figure is made, so that the tables work wi
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from analysis import writing
+from analysis import background, writing
 from analysis.common import Group, label
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ COLORS = {
 """Okabe and Ito's colours, safe for colour-blind readers."""
 SPARE = ("#882255", "#999933", "#44AA99", "#332288", "#AA4499", "#117733")
 """Colours of methods that have none of their own (Tol's muted scheme)."""
+REPORT_DPI = 150
+"""Resolution of a report's figures, which are shown so wide as they have pixels."""
 MANY = 300
 """Dots of one colour from which on a PDF holds their picture."""
 STYLE: dict[str, Any] = {
@@ -88,14 +90,19 @@ def save(figure: Figure, group: Group, name: str, note: str) -> None:
     """Write ``<name>.png`` and ``.pdf`` for ``group`` with ``note`` (what it is of, with n) in small print below."""
     lines = textwrap.fill(note, int(24 * figure.get_figwidth()))
     figure.supxlabel(lines, fontsize=5.5, color="#555555", x=0.99, ha="right")
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-        figure.set_layout_engine(None)  # laid out once, not again for every format
-    figure.savefig(file(group, name, "png"))
-    if not group.for_report:
+
+    def write() -> None:
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)
+            figure.set_layout_engine(None)  # laid out once, not again for every format
+        if group.for_report:
+            figure.savefig(file(group, name, "png"), dpi=REPORT_DPI)
+            return
+        figure.savefig(file(group, name, "png"))
         figure.savefig(file(group, name, "pdf"), dpi=150, metadata={"CreationDate": None})
-    written(group, name, note)
+
+    write_files(group, name, note, write)
 
 
 def file(group: Group, name: str, suffix: str) -> Path:
@@ -104,11 +111,17 @@ def file(group: Group, name: str, suffix: str) -> Path:
     return group.folder / f"{name}.{suffix}"
 
 
-def written(group: Group, name: str, note: str) -> None:
-    """Enter a figure among what the group has, and say where it is."""
-    group.made.append(writing.Figure(file(group, name, "png"), note))
-    if not group.for_report:
+def write_files(group: Group, name: str, note: str, write: Callable[[], None]) -> None:
+    """Let ``write`` make the files of a figure, enter it among what the group has, and say where it is.
+
+    The files of a script are made in the background (:func:`analysis.background.do`); a report wants them at once.
+    """
+    if group.for_report:
+        write()
+    else:
+        background.do(write)
         print(f"figure: {file(group, name, 'png')} (and .pdf)")
+    group.made.append(writing.Figure(file(group, name, "png"), note))
 
 
 def lines(axis: Axes, rows: pd.DataFrame, x: str, y: str, **looks: object) -> None:
