@@ -62,18 +62,20 @@ def _positions(score: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
     return score.index.get_indexer(pd.MultiIndex.from_frame(rows[["run_id", "kind", *PLACE]]))
 
 
-def edge_taus(scores: pd.DataFrame, discretization: pd.DataFrame) -> pd.DataFrame:
+def edge_taus(scores: pd.DataFrame, discretization: pd.DataFrame, *, p: bool = True) -> pd.DataFrame:
     """Return tau-b of every discretized edge.
 
     Columns: run_id, protocol, kind, scope, cell, group, choice, own_score; ``n`` candidates, ``tau``, its two-sided
-    ``p``, ``tau_without_none``; ``top1``: whether the best-scored candidate is (one of) the most accurate, NaN for a
+    ``p`` (where asked for, as it takes the longest), ``tau_without_none``; ``top1``: whether the best-scored candidate is (one of) the most accurate, NaN for a
     constant score; ``chance``: the probability of that for a random candidate.
     """
     rows, score, accuracy = pair_edges(scores, discretization)
     if rows.empty:
         return rows.assign(n=0, tau=np.nan, p=np.nan, tau_without_none=np.nan, top1=np.nan, chance=np.nan)
     rows["n"] = (~np.isnan(score) & ~np.isnan(accuracy)).sum(axis=1)
-    rows["tau"], rows["p"] = tau_b(score, accuracy), tau_b_p(score, accuracy)
+    rows["tau"] = tau_b(score, accuracy)
+    if p:
+        rows["p"] = tau_b_p(score, accuracy)
     real = [name != NONE for name in rows.attrs["candidates"]]
     rows["tau_without_none"] = tau_b(score[:, real], accuracy[:, real])
     rows["top1"], rows["chance"] = top1_agreement(score, accuracy)

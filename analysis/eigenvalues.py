@@ -81,23 +81,29 @@ def run_table(eigenvalues: pd.DataFrame, epochs: pd.DataFrame, settings: Eigenva
 
     ``rho`` is Spearman's of eigenvalue and skip connections over the recorded epochs, NaN where either is constant.
     """
-    skips_of = {str(run): part["skips"] for run, part in epochs.set_index("epoch").groupby("run_id", observed=True)}
-    rows = []
-    for (method, seed, run_id), part in eigenvalues.groupby(["method", "search_seed", "run_id"], observed=True):
-        part = part.sort_values("epoch")
+    skips_of = {str(run): part for run, part in epochs[["run_id", "epoch", "skips"]].groupby("run_id", observed=True)}
+    keys = ["method", "search_seed", "run_id"]
+    rows, pairs = [], []
+    for key, part in eigenvalues.sort_values("epoch", kind="stable").groupby(keys, observed=True):
+        row = dict(zip(keys, key, strict=True))
         at, values = part["epoch"].to_numpy(), part["eigenvalue"].to_numpy()
         stop = early_stop(at, values, settings)
-        mine = skips_of[str(run_id)]
-        counts = mine.reindex(at).to_numpy(dtype=float)
-        row = {"method": method, "search_seed": seed, "run_id": run_id, "last": values[-1], "largest": values.max()}
-        row |= {"smallest": part["smallest"].min(), "judged": judged(at, settings)}
+        mine = skips_of[str(row["run_id"])]
+        skips = dict(zip(mine["epoch"].to_numpy(), mine["skips"].to_numpy(), strict=True))
+        pairs.append((values, np.array([skips.get(epoch, np.nan) for epoch in at], dtype=float)))
+        row |= {"last": values[-1], "largest": values.max(), "smallest": part["smallest"].to_numpy().min()}
+        row |= {"judged": judged(at, settings)}
         row |= {
             "stopped": np.nan if stop is None else stop.stopped,
             "returned": np.nan if stop is None else stop.returned,
         }
-        row |= {"skips_returned": np.nan if stop is None else float(mine.loc[stop.returned])}
-        rows.append(row | {"skips_last": float(mine.iloc[-1]), "rho": spearman(values[None], counts[None])[0]})
-    return pd.DataFrame(rows)
+        row |= {"skips_returned": np.nan if stop is None else float(skips[stop.returned])}
+        rows.append(row | {"skips_last": float(mine["skips"].iloc[-1])})
+    if not rows:
+        return pd.DataFrame(rows)
+    longest = max(len(values) for values, _ in pairs)
+    padded = np.array([[np.pad(one, (0, longest - len(one)), constant_values=np.nan) for one in pair] for pair in pairs])
+    return pd.DataFrame(rows).assign(rho=spearman(padded[:, 0], padded[:, 1]))
 
 
 def eigenvalue_table(runs: pd.DataFrame, settings: EigenvalueArguments) -> Table:

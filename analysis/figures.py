@@ -18,7 +18,18 @@ import numpy as np
 import pandas as pd
 
 from analysis import cells, plotting, truth, writing
-from analysis.common import Arguments, Group, keep_numbers, label, of_kinds, publish, read_groups, run, say
+from analysis.common import (
+    Arguments,
+    Group,
+    epochs_of_kinds,
+    keep_numbers,
+    label,
+    of_kinds,
+    publish,
+    read_groups,
+    run,
+    say,
+)
 from analysis.stats import summarize
 from analysis.writing import NA, Table
 from itnas.spaces import get_space
@@ -143,7 +154,7 @@ def preference(scores: pd.DataFrame) -> pd.DataFrame:
     epoch, value.
     """
     rows = scores[(scores["cell"] == -1) & (scores["kind"] != "constant")]
-    epochs = rows.groupby(["method", "kind"], observed=True)["epoch"].nunique().reset_index()
+    epochs = epochs_of_kinds(rows)
     longest = epochs.sort_values(["method", "epoch"]).drop_duplicates("method", keep="last")
     kinds = dict(zip(longest["method"].astype(str), longest["kind"].astype(str), strict=True))
     rows = rows[of_kinds(rows, kinds)]

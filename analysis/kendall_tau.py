@@ -18,7 +18,7 @@ if not __package__:
 
 import pandas as pd
 
-from analysis import plotting, tau_figures, writing
+from analysis import background, plotting, tau_figures, writing
 from analysis.common import Arguments, Group, keep, keep_numbers, label, order_methods, publish, read_groups, run, say
 from analysis.discretization import (
     ONE,
@@ -192,12 +192,19 @@ def chosen_edges(records_edges: pd.DataFrame, wished: tuple[str, ...]) -> list[t
     return found
 
 
+def group_edges(group: Group, *, p: bool) -> pd.DataFrame:
+    """Return tau-b of every discretized edge of the group, with its p where asked for, and its run's method and seed."""
+    edges = edge_taus(group.records["scores"], group.records["discretization"], p=p)
+    identity = group.records.runs.assign(run_id=group.records.runs["run_id"].astype(str))
+    return edges.merge(identity[["run_id", "method", "search_seed"]], on="run_id")
+
+
 def analyse(group: Group, arguments: KendallArguments) -> None:
     """Write every table and figure of one group."""
     discretization = group.records["discretization"]
-    edges = edge_taus(group.records["scores"], discretization)
-    identity = group.records.runs.assign(run_id=group.records.runs["run_id"].astype(str))
-    edges = edges.merge(identity[["run_id", "method", "search_seed"]], on="run_id")
+    if len(discretization) and not group.for_report:  # the p of single edges are for this file only
+        background.do(lambda: keep_numbers(group_edges(group, p=True), "kendall_tau_edges", group))
+    edges = group_edges(group, p=False)
     found = find_protocols(edges, arguments.protocol) if len(edges) else Protocols({}, {})
     publish(summary_table(group, edges, found), group)
     say(group)
@@ -210,7 +217,6 @@ def analyse(group: Group, arguments: KendallArguments) -> None:
     if len(agreement):
         publish(agreement_table(agreement, found), group)
     keep(runs_table(group, edges), group)
-    keep_numbers(edges, "kendall_tau_edges", group)
     if plotting.available():
         tau_figures.draw_distribution(group, edges, found)
         for place in chosen_edges(discretization, arguments.edges):

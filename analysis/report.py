@@ -41,6 +41,8 @@ SECTIONS: tuple[Section, ...] = (
     ("Ranking of architectures", ranking, ranking.RankingArguments),
     ("Curvature", eigenvalues, eigenvalues.EigenvalueArguments),
 )
+LONGEST = (kendall_tau, figures, ranking, stability, skip_connections)
+"""The modules of sections that take long, which are begun first so that no process is left alone with one in the end."""
 WORKERS = 2
 """Processes that make sections: drawing is most of a report's time."""
 STYLE = """
@@ -92,7 +94,9 @@ def all_sections(groups: list[Group], results: Path) -> dict[tuple[int, int], st
 
     On Linux they are forked and so have the records already; elsewhere, where that is not safe, they are sent them.
     """
-    places = [(group, section) for group in range(len(groups)) for section in range(len(SECTIONS))]
+    modules = [*LONGEST, *(module for _, module, _ in SECTIONS if module not in LONGEST)]
+    sections = sorted(range(len(SECTIONS)), key=lambda number: modules.index(SECTIONS[number][1]))
+    places = [(group, section) for section in sections for group in range(len(groups))]
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(WORKERS, context, initializer=_shared.extend, initargs=(groups,)) as pool:
         return dict(zip(places, pool.map(partial(_job, results=results), places), strict=True))
@@ -120,7 +124,7 @@ def cell_html(text: str) -> str:
 def figure_html(figure: Figure) -> str:
     """Return a figure as HTML with the picture inside, its small print as the text for who cannot see it."""
     content = figure.path.read_bytes()
-    width = min(1035, int.from_bytes(content[16:20], "big") * 6 // 10)  # of a PNG's header, in pixels of its resolution
+    width = min(1035, int.from_bytes(content[16:20], "big"))  # of a PNG's header, in pixels
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     return f'<figure><img alt="{escape(figure.note)}" width="{width}" src="{source}"></figure>\n'
 

@@ -24,7 +24,19 @@ import numpy as np
 import pandas as pd
 
 from analysis import plotting, truth, writing
-from analysis.common import NONE, Arguments, Group, keep_numbers, label, of_kinds, publish, read_groups, run, say
+from analysis.common import (
+    NONE,
+    Arguments,
+    Group,
+    epochs_of_kinds,
+    keep_numbers,
+    label,
+    of_kinds,
+    publish,
+    read_groups,
+    run,
+    say,
+)
 from analysis.discretization import wide
 from analysis.writing import NA, Table
 from itnas.errors import UserError
@@ -50,7 +62,7 @@ class StabilityArguments(Arguments):
 
 def curve_kinds(scores: pd.DataFrame) -> dict[str, str]:
     """Return per method the kind of score recorded over most epochs (DARTS-PT: alpha, as it perturbs only once)."""
-    epochs = scores.groupby(["method", "kind"], observed=True)["epoch"].nunique().reset_index()
+    epochs = epochs_of_kinds(scores)
     longest = epochs.sort_values("epoch", kind="stable").drop_duplicates("method", keep="last")
     return dict(zip(longest["method"].astype(str), longest["kind"].astype(str), strict=True))
 
