@@ -99,6 +99,9 @@ def test_torchvision_without_its_operators_imports(
     """A stand-in that fails as torchvision does beside a CPU build of torch, until both operators are declared."""
     for loaded in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, loaded)
+    # What is imported from now on is forgotten afterwards: the entry set here is undone, whatever stands in its place then.
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    del sys.modules["torchvision"]
     known = set(torch._C._dispatch_get_all_op_names()) - {"torchvision::nms", "torchvision::qnms"}
     defined: list[str] = []
     monkeypatch.setattr(torch._C, "_dispatch_get_all_op_names", lambda: [*known, *defined])
@@ -114,7 +117,7 @@ def test_torchvision_without_its_operators_imports(
     assert compatibility.declare_torchvision_operators()
     assert defined == ["torchvision::nms", "torchvision::qnms"]
     assert not compatibility.declare_torchvision_operators()
-    monkeypatch.delitem(sys.modules, "torchvision")
+    del sys.modules["torchvision"]
     assert not compatibility.declare_torchvision_operators()
 
 
