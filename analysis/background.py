@@ -63,7 +63,7 @@ def _processors() -> int:
 def _work(work: Callable[[], None], report: Connection) -> None:
     try:
         work()
-    except Exception as error:  # noqa: BLE001 (the parent raises it)
+    except Exception as error:  # the parent raises it
         report.send(error)
     else:
         report.send(None)

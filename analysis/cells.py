@@ -71,7 +71,9 @@ def _draw_graphviz(cells: Sequence[tuple[str, list[Edge]]], group: Group, name: 
             ends = (f"{number}_{node}".replace(":", "") for node in (source, target))
             part.edge(*ends, label=f" {operation} ", color=color, fontcolor=color, style=line)
         graph.subgraph(part)
-    fine = graphviz.Source(graph.source.replace("{", f"{{dpi={plotting.REPORT_DPI * 4 // 5 if group.for_report else 200} ", 1))
+    fine = graphviz.Source(
+        graph.source.replace("{", f"{{dpi={plotting.REPORT_DPI * 4 // 5 if group.for_report else 200} ", 1)
+    )
 
     def write() -> None:
         plotting.file(group, name, "png").write_bytes(fine.pipe("png"))

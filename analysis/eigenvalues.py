@@ -102,7 +102,9 @@ def run_table(eigenvalues: pd.DataFrame, epochs: pd.DataFrame, settings: Eigenva
     if not rows:
         return pd.DataFrame(rows)
     longest = max(len(values) for values, _ in pairs)
-    padded = np.array([[np.pad(one, (0, longest - len(one)), constant_values=np.nan) for one in pair] for pair in pairs])
+    padded = np.array(
+        [[np.pad(one, (0, longest - len(one)), constant_values=np.nan) for one in pair] for pair in pairs]
+    )
     return pd.DataFrame(rows).assign(rho=spearman(padded[:, 0], padded[:, 1]))
 
 

@@ -91,6 +91,9 @@ def save(figure: Figure, group: Group, name: str, note: str) -> None:
     lines = textwrap.fill(note, int(24 * figure.get_figwidth()))
     figure.supxlabel(lines, fontsize=5.5, color="#555555", x=0.99, ha="right")
 
+    if group.for_report:
+        figure.set_dpi(REPORT_DPI)  # texts are measured once for layout and picture
+
     def write() -> None:
         engine = figure.get_layout_engine()
         if engine is not None:

@@ -9,6 +9,7 @@ is made from the records, not from the other analyses' files, which are read onc
 from __future__ import annotations
 
 import base64
+import gc
 import multiprocessing
 import sys
 import tempfile
@@ -180,6 +181,7 @@ def main(arguments: Arguments) -> None:
     plotting.available()
     with tempfile.TemporaryDirectory() as scratch:
         groups = list(read_groups(replace(arguments, out=Path(scratch)), tuple(TABLES)))
+        gc.freeze()  # the records outlive every search for garbage, in the workers too
         text = page(groups, arguments.results)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "report.html"

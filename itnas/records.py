@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -269,14 +268,18 @@ def read_results(
         raise UserError(f"no finished run below {results}{detail}; run `tox -e reproduce-nb201` or name another folder")
     runs = pd.DataFrame(rows)
     folders = [Path(row["folder"]) for row in rows]
-    return Records(runs, metas, {name: _gather(runs, _read_all(folders, name, schemas[name])) for name in schemas}, notes)
+    return Records(
+        runs, metas, {name: _gather(runs, _read_all(folders, name, schemas[name])) for name in schemas}, notes
+    )
 
 
 def _read_all(folders: list[Path], name: str, schema: pa.Schema) -> list[pa.Table]:
     """Read one table of every run, half of the runs in each of two threads: handing over each file costs more than it."""
     half = (len(folders) + 1) // 2
     with ThreadPoolExecutor(2) as pool:
-        parts = pool.map(lambda part: [_read_arrow(one, name, schema) for one in part], (folders[:half], folders[half:]))
+        parts = pool.map(
+            lambda part: [_read_arrow(one, name, schema) for one in part], (folders[:half], folders[half:])
+        )
         return [table for part in parts for table in part]
 
 

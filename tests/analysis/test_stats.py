@@ -38,6 +38,24 @@ def test_rank_correlations_of_rows_are_scipys_to_the_last_digit(m: int) -> None:
     assert np.isnan([tau[:2], rho[:2]]).all()
 
 
+def test_tau_of_long_rows_is_the_same_by_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    first, second = rng.normal(size=(2, 12, 60)).round(1)
+    second[rng.random(second.shape) < 0.1] = np.nan
+    second[0], first[1], first[2, 1:] = np.nan, 3.0, np.nan
+    counted = stats.tau_b(first, second)
+    monkeypatch.setattr(stats, "LONG", 59)
+    np.testing.assert_array_equal(stats.tau_b(first, second), counted)
+    assert np.isnan(counted[:3]).all()
+    assert not np.isnan(counted[3:]).any()
+
+
+def test_tau_of_all_architectures_of_nasbench201_takes_no_square_of_their_number() -> None:
+    values = np.random.default_rng(7).normal(size=(2, 15_625))
+    assert stats.tau_b(values[:1], values[1:])[0] == scipy_stats.kendalltau(*values)[0]
+    assert stats.tau_b(values[:1], np.where(values[1:] > 2, np.nan, values[:1])).tolist() == [1.0]
+
+
 def test_tau_counts_pairs_by_hand() -> None:
     # 1 2 3 4 against 1 3 2 4: of six pairs one is discordant.
     assert stats.tau_b(np.array([[1.0, 2, 3, 4]]), np.array([[1.0, 3, 2, 4]]))[0] == pytest.approx(4 / 6)
@@ -139,3 +157,15 @@ def test_wilson_interval_of_none_in_three() -> None:
     low, high = stats.proportion_interval(0, 3)
     z2 = scipy_stats.norm.ppf(0.975) ** 2
     assert (low, high) == pytest.approx((0, z2 / (3 + z2)))
+
+
+def test_the_interval_of_a_proportion_is_scipys_to_the_last_digit() -> None:
+    for count, n in [(0, 1), (1, 1), (1, 3), (5, 7), (40, 142), (142, 142)]:
+        expected = scipy_stats.binomtest(count, n).proportion_ci(0.95, method="wilson")
+        assert stats.proportion_interval(count, n) == (expected.low, expected.high)
+
+
+def test_the_p_of_a_mean_tau_is_the_normal_distributions() -> None:
+    taus, points = np.array([0.1, 0.6, np.nan, 0.2]), np.array([5, 5, 5, 8])
+    deviation = np.sqrt(2 * stats.tau_deviation(5) ** 2 + stats.tau_deviation(8) ** 2) / 3
+    assert stats.mean_tau_p(taus, points) == 2 * scipy_stats.norm.sf(0.3 / deviation)
