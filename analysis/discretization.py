@@ -66,8 +66,8 @@ def edge_taus(scores: pd.DataFrame, discretization: pd.DataFrame, *, p: bool = T
     """Return tau-b of every discretized edge.
 
     Columns: run_id, protocol, kind, scope, cell, group, choice, own_score; ``n`` candidates, ``tau``, its two-sided
-    ``p`` (where asked for: it takes longest), ``tau_without_none``; ``top1``: whether the best-scored
-    candidate is (one of) the most accurate, NaN for a constant score; ``chance``: the probability of that for a random candidate.
+    ``p`` (where asked for: it takes longest), ``tau_without_none``; ``top1``: whether the best-scored candidate is (one
+    of) the most accurate, NaN for a constant score; ``chance``: the probability of that for a random candidate.
     """
     rows, score, accuracy = pair_edges(scores, discretization)
     if rows.empty:
