@@ -199,6 +199,7 @@ def draw_heat_map(group: Group, data: pd.DataFrame, part: str | None) -> None:
         spread = f"up to {mine['value'].abs().max():.1f} %"
         axis.set_title(plotting.broken(f"{label(method)}\n{kind}, n={group.seeds(method)}\n{spread}"), fontsize=5.5)
         axis.set_xlabel("epoch")
+        axis.locator_params("x", integer=True)
         for line in np.flatnonzero((rows[["group", "choice"]] != rows[["group", "choice"]].shift()).any(axis=1))[1:]:
             axis.axhline(line - 0.5, color="black", linewidth=0.5)
     ambiguous = rows.drop_duplicates(["group", "choice"])["choice"].duplicated().any()  # normal and reduction cells

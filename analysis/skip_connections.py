@@ -148,6 +148,7 @@ def draw(group: Group, target: tuple[str, str, str] | None, finals: pd.DataFrame
         axes[-1, column].set_xlabel("epoch")
     axes[0, 0].set_ylim(-0.3, size + 0.3)
     axes[0, 0].set_ylabel(f"skips of {size}")
+    axes[0, 0].locator_params("y", integer=True)
     note = f"{group.name}; thin: seed, thick: mean, dot: final cell; dotted: collapse at {least}"
     if target:
         draw_values(group, target, list(axes[1]), palette)
