@@ -1,4 +1,4 @@
-"""Work whose result nobody waits for, such as laying out and writing a figure, done by child processes beside the rest.
+"""Work done by child processes beside the rest: figures laid out and written, half of the records read.
 
 A child is forked, so that it has what it needs without being sent it: on Linux, with more than one processor, and only
 inside :func:`allowed`. Anywhere else the work is done at once.
@@ -12,8 +12,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
+from itnas.records import Part, halves, in_threads
+
+WORTH_A_CHILD = 100
+"""Runs from which on half of them are read by a child."""
 _children: dict[Connection, Any] | None = None
 """Processes at work by the end of the pipe on which they report; None where there are not to be any."""
 
@@ -48,25 +53,60 @@ def do(work: Callable[[], None]) -> None:
         return
     while len(_children) >= _processors():
         _finish_one(_children)
-    context: Any = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=_work, args=(work, there))
-    child.start()
-    there.close()
+    here, child = _fork(work)
     _children[here] = child
+
+
+def spread(read: Callable[[list[Path]], Part], folders: list[Path]) -> list[Part]:
+    """Apply ``read`` to two halves of ``folders``, the second in a child process where that is allowed.
+
+    Raises:
+        Exception: what ``read`` has raised, for the first half before the second.
+    """
+    if _children is None or multiprocessing.parent_process() is not None or len(folders) < WORTH_A_CHILD:
+        return in_threads(read, folders)
+    first, second = halves(folders)
+    here, child = _fork(lambda: read(second))
+    try:
+        return [read(first), _received(here)]
+    finally:
+        child.terminate()  # of an error in the first half; else it has ended
+        child.join()
+        here.close()
 
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
 
 
-def _work(work: Callable[[], None], report: Connection) -> None:
+def _fork(work: Callable[[], object]) -> tuple[Connection, Any]:
+    """Do ``work`` in a child; return the end of a pipe that delivers its result and error, and the child."""
+    context: Any = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_work, args=(work, there))
+    child.start()
+    there.close()
+    return here, child
+
+
+def _work(work: Callable[[], object], report: Connection) -> None:
     try:
-        work()
+        result = work()
     except Exception as error:  # the parent raises it
-        report.send(error)
+        report.send((None, error))
     else:
-        report.send(None)
+        report.send((result, None))
+
+
+def _received(report: Connection) -> Any:  # noqa: ANN401
+    """Return what a child has found, or raise its error."""
+    try:
+        result, error = report.recv()
+    except EOFError:
+        raise RuntimeError("a process of this analysis was killed, perhaps for want of memory") from None
+    if error is not None:
+        raise error
+    return result
 
 
 def _finish_one(children: dict[Connection, Any]) -> None:
@@ -75,10 +115,7 @@ def _finish_one(children: dict[Connection, Any]) -> None:
         assert isinstance(report, Connection)
         child = children.pop(report)
         try:
-            error = report.recv()
-        except EOFError:
-            error = RuntimeError("a process that was writing a figure was killed, perhaps for want of memory")
-        child.join()
-        report.close()
-        if error is not None:
-            raise error
+            _received(report)
+        finally:
+            child.join()
+            report.close()

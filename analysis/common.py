@@ -137,7 +137,7 @@ def read_groups(arguments: Arguments, tables: Iterable[str]) -> Iterator[Group]:
     Raises:
         UserError: the folder holds no finished run, or a damaged one.
     """
-    records = read_results(arguments.results, tables, COLUMNS)
+    records = read_results(arguments.results, tables, COLUMNS, background.spread)
     if records.notes:
         print(left_out(records.notes))
     out = arguments.out or arguments.results / "analysis"

@@ -27,9 +27,18 @@ def last_scores(scores: pd.DataFrame) -> pd.DataFrame:
 
 def wide(frame: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
     """Return one row per edge (``keys``) and one column per candidate; NaN where an edge lacks the candidate."""
-    text = [key for key in (*keys, "candidate") if not is_numeric_dtype(frame[key])]
-    frame = frame.assign(**{key: frame[key].astype(str) for key in text})
-    return frame.set_index([*keys, "candidate"])[value].unstack("candidate")  # noqa: PD010 (refuses duplicates)
+    names = [*keys, "candidate"]
+    codes, levels = zip(*(_sorted_codes(frame[name]) for name in names), strict=True)
+    rows = pd.Series(frame[value].to_numpy(), pd.MultiIndex(levels, codes, names=names))
+    return rows.unstack("candidate")  # noqa: PD010 (refuses duplicates)
+
+
+def _sorted_codes(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """Return each value's place among the sorted distinct ones, and these; categories are sorted as the texts they are."""
+    codes, found = pd.factorize(column)
+    levels = pd.Index(found if is_numeric_dtype(found) else found.astype(str))
+    order = np.argsort(levels)
+    return np.argsort(order)[codes], levels[order]
 
 
 def pair_edges(scores: pd.DataFrame, discretization: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:

@@ -39,6 +39,8 @@ REPORT_DPI = 150
 """Resolution of a report's figures, which are shown so wide as they have pixels."""
 MANY = 300
 """Dots of one colour from which on a PDF holds their picture."""
+SMALL = 6
+"""Panels of a figure from which on they are so small that they have few ticks."""
 STYLE: dict[str, Any] = {
     "font.size": 7,
     "axes.titlesize": 7,
@@ -65,6 +67,8 @@ def available() -> bool:
     """Return whether figures can be drawn; if not, say in one sentence how to get them."""
     try:
         import matplotlib as mpl
+        import matplotlib.backends.backend_agg
+        import matplotlib.figure
     except ImportError:
         print(
             "Figures were left out because matplotlib is not installed: pip install 'itnas[plot]' and run this again."
@@ -83,7 +87,12 @@ def subplots(rows: int, columns: int, width: float, height: float, **options: ob
     mpl.rcParams.update(cast(Any, STYLE))
     figure = Figure(figsize=(width, height), layout="constrained")  # without pyplot, which takes long to import
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, **cast(Any, options))
+    axes = figure.subplots(rows, columns, squeeze=False, **cast(Any, options))
+    for axis in axes.flat:
+        axis.spines[:].set_in_layout(False)  # with their ticks they end before the labels do; measuring takes long
+        if axes.size >= SMALL:
+            axis.locator_params(nbins=4)
+    return figure, axes
 
 
 def save(figure: Figure, group: Group, name: str, note: str) -> None:
@@ -91,6 +100,9 @@ def save(figure: Figure, group: Group, name: str, note: str) -> None:
     lines = textwrap.fill(note, int(24 * figure.get_figwidth()))
     figure.supxlabel(lines, fontsize=5.5, color="#555555", x=0.99, ha="right")
 
+    for axis in (one for axes in figure.axes for one in (axes.xaxis, axes.yaxis)):
+        if not axis.get_label_text():
+            axis.set_label_coords(0, 0)  # to find the place of an empty label takes long
     if group.for_report:
         figure.set_dpi(REPORT_DPI)  # texts are measured once for layout and picture
 
@@ -100,7 +112,7 @@ def save(figure: Figure, group: Group, name: str, note: str) -> None:
             engine.execute(figure)
             figure.set_layout_engine(None)  # laid out once, not again for every format
         if group.for_report:
-            figure.savefig(file(group, name, "png"), dpi=REPORT_DPI)
+            figure.savefig(file(group, name, "png"), dpi=REPORT_DPI, pil_kwargs={"compress_level": 1})
             return
         figure.savefig(file(group, name, "png"))
         figure.savefig(file(group, name, "pdf"), dpi=150, metadata={"CreationDate": None})

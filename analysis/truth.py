@@ -68,12 +68,12 @@ def at(values: pd.DataFrame, target: tuple[str, str, str]) -> pd.DataFrame:
 
 def final_genotypes(group: Group) -> pd.DataFrame:
     """Return a row per run and variant: run_id, method, search_seed, variant, genotype."""
+    identity = ["run_id", "method", "search_seed"]
     rows = []
-    for run in group.records.runs.to_dict("records"):
-        result = group.records.meta[run["run_id"]]["result"]
-        identity = {key: run[key] for key in ("run_id", "method", "search_seed")}
-        rows += [{**identity, "variant": key, "genotype": result[key]} for key in VARIANTS if result.get(key)]
-    return pd.DataFrame(rows, columns=["run_id", "method", "search_seed", "variant", "genotype"])
+    for run in zip(*(group.records.runs[key].tolist() for key in identity), strict=True):
+        result = group.records.meta[run[0]]["result"]
+        rows += [(*run, key, result[key]) for key in VARIANTS if result.get(key)]
+    return pd.DataFrame(rows, columns=[*identity, "variant", "genotype"])
 
 
 def epoch_values(group: Group, target: tuple[str, str, str]) -> pd.DataFrame:
@@ -100,10 +100,11 @@ def summaries(values: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, part in values.groupby(keys, observed=True):
         found: Summary = summarize(part["value"].to_numpy())
-        best = part.iloc[int(part["value"].to_numpy().argmax())]
+        best = int(part["value"].to_numpy().argmax())
         row: dict[str, object] = dict(zip(keys, key, strict=True))
         row |= {"seeds": found.n, "mean": found.mean, "sd": found.sd}
-        row |= {"low": found.low, "high": found.high, "best": best["value"], "best_seed": best["search_seed"]}
+        row |= {"low": found.low, "high": found.high}
+        row |= {"best": part["value"].iloc[best], "best_seed": part["search_seed"].iloc[best]}
         rows.append(row | {"trainings": part["n"].min()})
     frame = pd.DataFrame(rows, columns=[*keys, "seeds", "mean", "sd", "low", "high", "best", "best_seed", "trainings"])
     order = order_methods(frame["method"])

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,8 @@ def _read_arrow(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
     repair = f"delete the folder {folder} and repeat the run"
     encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     try:
-        with pq.ParquetFile(path, read_dictionary=encoded, pre_buffer=False) as file:  # no thread per small file
+        with pa.OSFile(str(path)) as content:
+            file = pq.ParquetFile(content, read_dictionary=encoded, pre_buffer=False)  # no thread per small file
             table = file.read(schema.names, use_threads=False)
         names = table.column_names
     except KeyError:  # of a column to encode
@@ -228,10 +230,33 @@ KEYS = ("run_id", "study", "space", "method", "dataset", "preset", "search_seed"
 """Identity columns of every frame of :class:`Records`."""
 
 
+Part = dict[str, tuple[list[int], pa.Table]]
+"""The tables of some runs by name: the number of rows of every run, and the rows of all of them."""
+Spread = Callable[[Callable[[list[Path]], Part], list[Path]], list[Part]]
+"""Applies a function to consecutive parts of a list of run folders, and returns what it returned for each."""
+
+
+def in_threads(read: Callable[[list[Path]], Part], folders: list[Path]) -> list[Part]:
+    """Apply ``read`` to two halves of ``folders`` in a thread each: handing over each file would cost more than it."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(read, halves(folders)))
+
+
+def halves(folders: list[Path]) -> list[list[Path]]:
+    """Return the first and the second half of ``folders``."""
+    half = (len(folders) + 1) // 2
+    return [folders[:half], folders[half:]]
+
+
 def read_results(
-    results: Path, tables: Iterable[str] = tuple(TABLES), columns: Mapping[str, Sequence[str]] | None = None
+    results: Path,
+    tables: Iterable[str] = tuple(TABLES),
+    columns: Mapping[str, Sequence[str]] | None = None,
+    spread: Spread = in_threads,
 ) -> Records:
     """Read every run below ``results``: of a table in ``columns`` only those (a file is read column by column).
+
+    ``spread`` says who reads the files: two threads, or whatever else calls the function it is given on parts of them.
 
     Runs that are still running, were interrupted or failed are left out and named in ``notes``; a run marked finished
     whose files are damaged is an error, so that no table is made from half a run unnoticed.
@@ -267,30 +292,28 @@ def read_results(
         detail = f" ({len(notes)} unfinished or failed: {notes[0]})" if notes else ""
         raise UserError(f"no finished run below {results}{detail}; run `tox -e reproduce-nb201` or name another folder")
     runs = pd.DataFrame(rows)
-    folders = [Path(row["folder"]) for row in rows]
-    return Records(
-        runs, metas, {name: _gather(runs, _read_all(folders, name, schemas[name])) for name in schemas}, notes
-    )
+    parts = spread(partial(_read_part, schemas=schemas), [Path(row["folder"]) for row in rows])
+    return Records(runs, metas, {name: _gather(runs, [part[name] for part in parts]) for name in schemas}, notes)
 
 
-def _read_all(folders: list[Path], name: str, schema: pa.Schema) -> list[pa.Table]:
-    """Read one table of every run, half of the runs in each of two threads: handing over each file costs more than it."""
-    half = (len(folders) + 1) // 2
-    with ThreadPoolExecutor(2) as pool:
-        parts = pool.map(
-            lambda part: [_read_arrow(one, name, schema) for one in part], (folders[:half], folders[half:])
-        )
-        return [table for part in parts for table in part]
+def _read_part(folders: list[Path], schemas: Mapping[str, pa.Schema]) -> Part:
+    """Read all tables of some runs."""
+    part: Part = {}
+    for name, schema in schemas.items():
+        found = [_read_arrow(folder, name, schema) for folder in folders]
+        together = pa.concat_tables([schema.empty_table(), *found]).unify_dictionaries().combine_chunks()
+        part[name] = [len(table) for table in found], together
+    return part
 
 
-def _gather(runs: pd.DataFrame, tables: list[pa.Table]) -> pd.DataFrame:
+def _gather(runs: pd.DataFrame, parts: list[tuple[list[int], pa.Table]]) -> pd.DataFrame:
     """Return the rows of one table of all runs, identity columns first.
 
     The identity columns are dictionary arrays (one entry per run, not one text per row): a thousand runs hold millions
     of rows.
     """
-    run_of_row = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    gathered = pa.concat_tables(tables).unify_dictionaries()
+    run_of_row = np.repeat(np.arange(len(runs)), [rows for counts, _ in parts for rows in counts])
+    gathered = pa.concat_tables([table for _, table in parts]).unify_dictionaries()
     own = [key for key in KEYS if key not in gathered.column_names]
     for place, key in enumerate(own):
         codes, values = pd.factorize(runs[key])

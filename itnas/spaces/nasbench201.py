@@ -64,6 +64,7 @@ def format_ops(ops: Sequence[int] | np.ndarray) -> str:
     return "+".join("|" + "".join(f"{OPERATIONS[int(next(tokens))]}~{j}|" for j in node) for node in _SOURCES)
 
 
+@lru_cache(maxsize=1 << 15)
 def parse(genotype: str) -> tuple[int, ...]:
     """Return the six operation indices, in edge order, of an architecture string.
 

@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from analysis import background
 from itnas.errors import UserError
+from itnas.records import Part, in_threads
 
 CHILDREN = sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
 
@@ -61,3 +63,29 @@ def test_children_end_with_an_error_of_the_parent(tmp_path: Path) -> None:
         work()
     assert time.perf_counter() - start < 3
     assert not list(tmp_path.iterdir())
+
+
+def pids(folders: list[Path]) -> Part:
+    return {str(os.getpid()): ([len(folders)], pa.table({}))}
+
+
+def test_half_of_many_runs_is_read_by_a_child() -> None:
+    folders = [Path(str(number)) for number in range(background.WORTH_A_CHILD + 1)]
+    with background.allowed():
+        by_child, by_threads = background.spread(pids, folders), in_threads(pids, folders)
+        few = background.spread(pids, folders[:3])
+    for first, second in (by_child, by_threads):
+        assert [counts for counts, _ in (*first.values(), *second.values())] == [[51], [50]]
+    assert (by_child[0].keys() != by_child[1].keys()) is CHILDREN
+    assert by_threads[0].keys() == by_threads[1].keys() == few[0].keys() == few[1].keys()
+
+
+def test_the_error_of_a_child_that_reads_is_raised_by_the_parent() -> None:
+    def read(folders: list[Path]) -> Part:
+        if folders[0].name != "0":
+            fail()
+        return {}
+
+    folders = [Path(str(number)) for number in range(background.WORTH_A_CHILD)]
+    with pytest.raises(UserError, match="disk full"), background.allowed():
+        background.spread(read, folders)
