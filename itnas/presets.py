@@ -108,7 +108,10 @@ def _oneshot1(config: SearchConfig) -> SearchConfig:
             ranking=config.ranking and replace(config.ranking, architectures=300),
             eigenvalues=EigenvalueConfig(every=3, images=64),
         )
-    return replace(config, epochs=12, discretization=replace(config.discretization, max_images=200))
+    if isinstance(optimizer, DARTSPTConfig):  # as short as on the DARTS spaces
+        optimizer = replace(optimizer, tune_epochs_between=1, criterion_images=200)
+    discretization = replace(config.discretization, max_images=200)
+    return replace(config, epochs=12, optimizer=optimizer, discretization=discretization)
 
 
 def _small(space: str, method: str) -> dict[str, Any]:
