@@ -53,11 +53,13 @@ def prepare_config() -> Callable[[str], Any]:
     return lambda method: make_config("nasbench201", method, "digits", 0, smoke=True)
 
 
-def test_every_number_of_the_results_table_is_in_the_analysis() -> None:
+SECTION = (ROOT / "README.md").read_text().split("## What came out so far")[1].split("\n## ")[0]
+ROWS = [line for line in SECTION.splitlines() if line.startswith("| ") and not line.startswith("| method")]
+TABLES = ROOT / "results" / "analysis"
+
+
+def test_every_number_of_the_nb201_table_is_in_the_analysis() -> None:
     """Accuracies and taus of the README stand, to two decimals, in the committed tables it names."""
-    section = (ROOT / "README.md").read_text().split("## What came out so far")[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| ") and "---" not in line][1:]
-    tables = ROOT / "results" / "analysis"
     known = {
         f"{abs(value):.2f}"
         for path in (
@@ -66,9 +68,25 @@ def test_every_number_of_the_results_table_is_in_the_analysis() -> None:
             "nb201-cifar10-small/accuracy_table.csv",
             "nb201-cifar10-small/kendall_tau.csv",
         )
-        for value in pd.read_csv(tables / path).select_dtypes("number").to_numpy().ravel()
+        for value in pd.read_csv(TABLES / path).select_dtypes("number").to_numpy().ravel()
     }
-    numbers = [number for row in rows for number in re.findall(r"\d+\.\d\d", row)]
-    assert len(rows) == 6
+    numbers = [number for row in ROWS[:6] for number in re.findall(r"\d+\.\d\d", row)]
     assert len(numbers) >= 40
     assert set(numbers) <= known
+
+
+@pytest.mark.parametrize("place", [1, 2, 3, 4])
+def test_the_s1_s4_table_is_that_of_the_analysis(place: int) -> None:
+    """Accuracy, skips (noise in S4) and tau of every method stand where the README has them."""
+    folder = TABLES / f"s1_s4-cifar10-small-s{place}"
+    accuracy = pd.read_csv(folder / "accuracy_trained.csv").query("split == 'test' and variant == 'genotype'")
+    cells = pd.read_csv(folder / "runs.csv").set_index("method")["genotype"]
+    tau = pd.read_csv(folder / "kendall_tau.csv").query("scope == 'one cell'")
+    tau = tau[(tau["method"] != "darts-pt") | (tau["kind"] == "perturbation")].set_index("method")["tau"]
+    expected = [
+        f"{row['mean']:.2f} · {cells[row['method']].count('noise' if place == 4 else 'skip_connect')} · "
+        + (f"{tau[row['method']]:.2f}" if row["method"] in tau.index else "n/a")
+        for _, row in accuracy.iterrows()
+    ]
+    assert len(ROWS) == 12
+    assert [row.split(" | ")[place].removesuffix(" |") for row in ROWS[6:]] == expected
