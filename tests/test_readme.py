@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.common import label
 from itnas.optimizers import METHODS
 from itnas.optimizers.base import MethodConfig
 from itnas.records import read_results
@@ -75,18 +76,42 @@ def test_every_number_of_the_nb201_table_is_in_the_analysis() -> None:
     assert set(numbers) <= known
 
 
+def taus(folder: Path) -> pd.Series:
+    """Return the methods' tau, one cell, DARTS-PT's that of its perturbations, as the README writes it."""
+    tau = pd.read_csv(folder / "kendall_tau.csv").query("scope == 'one cell'")
+    tau = tau[(tau["method"] != "darts-pt") | (tau["kind"] == "perturbation")]
+    return tau.set_index("method")["tau"].map("{:.2f}".format)
+
+
+def column(rows: list[str], place: int) -> dict[str, str]:
+    """Return a column of a table by its first."""
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    return {row[0]: row[place] for row in cells}
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_the_1shot1_table_is_that_of_the_analysis(place: int) -> None:
+    """Test error, regret and tau of every method stand where the README has them."""
+    tau = taus(TABLES / f"oneshot1-cifar10-small-nasbench1shot1-{place}")
+    regret = pd.read_csv(TABLES / "oneshot1-cifar10-small" / "regret.csv")
+    expected = {
+        label(row["method"]): f"{row['error']:.2f} · {row['regret']:.2f} · {tau.get(row['method'], 'n/a')}"
+        for _, row in regret[regret["space"] == f"nasbench1shot1-{place}"].iterrows()
+    }
+    assert column(ROWS[6:12], place) == expected
+
+
 @pytest.mark.parametrize("place", [1, 2, 3, 4])
 def test_the_s1_s4_table_is_that_of_the_analysis(place: int) -> None:
     """Accuracy, skips (noise in S4) and tau of every method stand where the README has them."""
     folder = TABLES / f"s1_s4-cifar10-small-s{place}"
     accuracy = pd.read_csv(folder / "accuracy_trained.csv").query("split == 'test' and variant == 'genotype'")
-    cells = pd.read_csv(folder / "runs.csv").set_index("method")["genotype"]
-    tau = pd.read_csv(folder / "kendall_tau.csv").query("scope == 'one cell'")
-    tau = tau[(tau["method"] != "darts-pt") | (tau["kind"] == "perturbation")].set_index("method")["tau"]
-    expected = [
-        f"{row['mean']:.2f} · {cells[row['method']].count('noise' if place == 4 else 'skip_connect')} · "
-        + (f"{tau[row['method']]:.2f}" if row["method"] in tau.index else "n/a")
+    cells, tau = pd.read_csv(folder / "runs.csv").set_index("method")["genotype"], taus(folder)
+    counted = "noise" if place == 4 else "skip_connect"
+    expected = {
+        label(
+            row["method"]
+        ): f"{row['mean']:.2f} · {cells[row['method']].count(counted)} · {tau.get(row['method'], 'n/a')}"
         for _, row in accuracy.iterrows()
-    ]
-    assert len(ROWS) == 12
-    assert [row.split(" | ")[place].removesuffix(" |") for row in ROWS[6:]] == expected
+    }
+    assert column(ROWS[12:], place) == expected
