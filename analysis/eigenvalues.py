@@ -152,6 +152,7 @@ def draw(group: Group, eigenvalues: pd.DataFrame, runs: pd.DataFrame) -> None:
         axis.plot(at["epoch"], at["eigenvalue"], "o", color="black", markersize=3, markerfacecolor="white")
         axis.set_title(plotting.counted(method, int((runs["method"] == method).sum())), fontsize=6.5)
         axis.set_xlabel("epoch")
+        axis.locator_params("x", integer=True)
     axes[0, 0].set_ylabel("dominant eigenvalue")
     note = f"{group.name}; thin: seed, thick: mean; ring: epoch whose cell RobustDARTS would return"
     plotting.save(figure, group, "eigenvalues", note)
